@@ -1,0 +1,109 @@
+"""Streams the reply: the model writes slots and words, each sentence is verified, then shown with its facts filled in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from assistant.dialogue.edit import Vocabulary
+from assistant.dialogue.slots import Slots, listed
+from assistant.dialogue.types import FinishReason, Task, TurnRequest, Usage
+from assistant.dialogue.verify import Sentences, Verifier
+from assistant.engine.gateway import Engine, Sampling
+from prompts.build import ChatTokenizer, encode, respond_messages
+from retrieval.item import Item
+from retrieval.wish import Wish
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a reply is to say: its task, the wish, the items it may speak of and the message it answers."""
+
+    task: Task
+    wish: Wish
+    items: tuple[Item, ...]
+    message: str
+    liked: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass
+class Outcome:
+    """How the reply went, filled in while it streams."""
+
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: FinishReason = "stop"
+    objections: list[str] = field(default_factory=list)
+
+
+class Responder:
+    """Writes replies with a model."""
+
+    def __init__(self, engine: Engine, tokenizer: ChatTokenizer, vocabulary: Vocabulary) -> None:
+        self._engine, self._tokenizer, self._vocabulary = engine, tokenizer, vocabulary
+
+    async def stream(self, brief: Brief, request: TurnRequest, outcome: Outcome) -> AsyncIterator[str]:
+        """Verified sentences, ready to show.
+
+        At a sentence that does not hold, generation begins again behind the last good one with another seed, at
+        most `TRIES` times in all. If nothing good comes, the items are named plainly.
+        """
+        slots = Slots(brief.items, brief.wish, brief.liked, brief.missing)
+        verifier = Verifier(slots, self._vocabulary, brief.message)
+        prompt = encode(
+            self._tokenizer,
+            respond_messages(brief.task, brief.wish, brief.items, brief.message, liked=brief.liked, missing=brief.missing),
+        )
+        said = ""
+        for attempt in range(TRIES):
+            faults = len(outcome.objections)
+            async with aclosing(self._sentences(prompt, said, request, attempt, outcome)) as sentences:
+                async for sentence in sentences:
+                    if objection := verifier.objection(sentence):
+                        outcome.objections.append(objection)
+                        break
+                    said += sentence
+                    yield slots.fill(sentence)
+            if len(outcome.objections) == faults and said.strip():
+                return
+        if not said.strip() or (brief.items and not slots.numbers(said)):
+            yield plain_reply(brief)
+
+    async def _sentences(
+        self, prompt: Sequence[int], said: str, request: TurnRequest, attempt: int, outcome: Outcome
+    ) -> AsyncIterator[str]:
+        written = self._tokenizer.encode(said, add_special_tokens=False) if said else []
+        left = request.max_tokens - len(written)
+        if left <= 0:
+            outcome.finish_reason = "length"
+            return
+        sampling = Sampling(
+            max_tokens=left,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=None if request.seed is None else request.seed + attempt,
+            stop=request.stop,
+        )
+        cutter = Sentences()
+        async with aclosing(self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)) as deltas:
+            async for delta in deltas:
+                if delta.usage is not None:
+                    outcome.usage += delta.usage
+                if delta.finish_reason is not None:
+                    outcome.finish_reason = "length" if delta.finish_reason == "length" else "stop"
+                for sentence in cutter.push(delta.text):
+                    yield sentence
+        if rest := cutter.rest():
+            yield rest
+
+
+def plain_reply(brief: Brief) -> str:
+    """The last resort when the model writes nothing that holds: the items by name, or an honest word."""
+    if brief.items:
+        return f"I found {listed([item.label for item in brief.items])}."
+    if brief.missing:
+        return f"I found nothing for {brief.missing}."
+    return "I could not put that into words. Tell me what you would like to find."

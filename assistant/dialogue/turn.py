@@ -1,0 +1,157 @@
+"""One turn of conversation: understand, retrieve, rank, respond, as a chain of LangChain runnables.
+
+    request ─ understand ─ retrieve ─ rank ─ plan ─┬─ Plan
+                                                   └─ respond ─ Text … Done
+
+Each stage adds to the `Turn` it is given. Nothing of a conversation is stored or logged: what a stage knows
+is gone when the turn ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from assistant.dialogue.rank import MOST_CANDIDATES, Ranked, Ranker
+from assistant.dialogue.reasons import reason
+from assistant.dialogue.respond import Brief, Outcome, Responder
+from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Task, Text, TurnRequest
+from assistant.dialogue.understand import Reading, Understander
+from assistant.engine.gateway import Engine
+from prompts.build import MAX_HISTORY, ChatTokenizer
+from retrieval.item import Item
+from retrieval.search import Candidate, Library
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn on its way through the stages."""
+
+    request: TurnRequest
+    reading: Reading | None = None
+    candidates: tuple[Candidate, ...] = ()
+    relaxed: tuple[str, ...] = ()
+    ranked: tuple[Ranked, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def read(self) -> Reading:
+        """The reading; RuntimeError before the turn was understood."""
+        if self.reading is None:
+            raise RuntimeError("the turn has not been understood yet")
+        return self.reading
+
+
+class Assistant:
+    """Answers turns. Safe for concurrent use."""
+
+    def __init__(self, library: Library, engine: Engine, tokenizer: ChatTokenizer) -> None:
+        self._library = library
+        self._understander = Understander(library, engine, tokenizer)
+        self._ranker = Ranker(engine, tokenizer)
+        self._responder = Responder(engine, tokenizer, library.catalogue.facets)
+        self._chain: Runnable[Turn, Turn] = (
+            RunnableLambda(self._understand) | RunnableLambda(self._retrieve) | RunnableLambda(self._rank)
+        )
+
+    async def stream(self, request: TurnRequest) -> AsyncIterator[Event]:
+        """A `Plan`, then `Text` pieces, then `Done`. Closing the iterator aborts the generation in the engine."""
+        turn = await self._chain.ainvoke(Turn(request))
+        brief = self._brief(turn)
+        yield self._plan(turn, brief)
+        started, outcome = time.perf_counter(), Outcome()
+        async with aclosing(self._responder.stream(brief, request, outcome)) as sentences:
+            async for sentence in sentences:
+                yield Text(sentence)
+        timings = {**turn.timings, "respond": time.perf_counter() - started}
+        yield Done(outcome.finish_reason, turn.read.usage + outcome.usage, timings)
+
+    async def _understand(self, turn: Turn) -> Turn:
+        started = time.perf_counter()
+        request = turn.request
+        reading = await self._understander.read(request.messages, request.wish, request.model)
+        return replace(turn, reading=reading, timings={"understand": time.perf_counter() - started})
+
+    async def _retrieve(self, turn: Turn) -> Turn:
+        reading = turn.read
+        if reading.edit.act != "find" or self._asks_back(reading):
+            return turn
+        started = time.perf_counter()
+        known = {*reading.past, *reading.named}
+        candidates, relaxed = await asyncio.to_thread(
+            self._library.search_relaxed, reading.wish, k=MOST_CANDIDATES, exclude=known
+        )
+        timings = {**turn.timings, "retrieve": time.perf_counter() - started}
+        return replace(turn, candidates=tuple(candidates), relaxed=tuple(relaxed), timings=timings)
+
+    async def _rank(self, turn: Turn) -> Turn:
+        if not turn.candidates:
+            return turn
+        started = time.perf_counter()
+        wish, request = turn.read.wish, turn.request
+        history = self._library.catalogue.many(wish.like[-MAX_HISTORY:])
+        ranked = await self._ranker.rank(wish, history, turn.candidates, request.model, request.seed or 0)
+        timings = {**turn.timings, "rank": time.perf_counter() - started}
+        return replace(turn, ranked=ranked[: wish.count], timings=timings)
+
+    def _asks_back(self, reading: Reading) -> bool:
+        """True when there is nothing to go on yet: the first reply to an empty wish is a question."""
+        return reading.wish.is_empty and not reading.past
+
+    def _brief(self, turn: Turn) -> Brief:
+        reading = turn.read
+        items = tuple(one.item for one in turn.ranked)
+        task, spoken = self._task(turn, items)
+        wish = reading.before if task == "why" else reading.wish
+        liked = tuple(item.label for item in self._library.catalogue.many(wish.like[-3:]))
+        return Brief(task, wish, spoken, reading.message, liked, " and ".join(turn.relaxed))
+
+    def _task(self, turn: Turn, items: tuple[Item, ...]) -> tuple[Task, tuple[Item, ...]]:
+        reading = turn.read
+        act = reading.edit.act
+        if act == "find":
+            if self._asks_back(reading):
+                return "clarify", ()
+            if not items:
+                return "none", ()
+            return ("relaxed" if turn.relaxed else "recommend"), items
+        if act == "chat":
+            return "chat", ()
+        if act == "off_topic":
+            return "decline", ()
+        about = self._spoken_of(reading)
+        if not about:
+            return "clarify", ()
+        if act == "compare" and len(about) > 1:
+            return "compare", about[:2]
+        return ("why" if act == "why" else "answer"), about[:1]
+
+    def _spoken_of(self, reading: Reading) -> tuple[Item, ...]:
+        """The items a question is about: those it points at, else those named, else those shown."""
+        pointed = [reading.titles[label] for label in reading.edit.of if label in reading.titles]
+        named = [item_id for label, item_id in reading.titles.items() if label.startswith("T")]
+        ids = pointed or named or [item.id for item in reading.shown]
+        if reading.edit.act == "compare" and len(set(ids)) < 2:
+            ids += [item.id for item in reading.shown]
+        return tuple(self._library.catalogue.many(list(dict.fromkeys(ids))))
+
+    def _plan(self, turn: Turn, brief: Brief) -> Plan:
+        recommendations = tuple(
+            Recommendation(
+                id=one.item.id,
+                title=one.item.title,
+                year=one.item.year,
+                rank=rank,
+                score=round(one.score, 4),
+                reason=reason(turn.read.wish, one.item, brief.liked),
+            )
+            for rank, one in enumerate(turn.ranked, 1)
+        )
+        identity = f"rec_{secrets.token_hex(12)}" if recommendations else None
+        return Plan(brief.task, turn.read.wish, recommendations, brief.items, identity, Adapter())

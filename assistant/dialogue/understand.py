@@ -1,0 +1,185 @@
+"""Reads a conversation: which titles and people are named, what each message changes, and the wish that results.
+
+The model reads one message at a time and writes an `Edit`; `fold` carries the wish through the conversation.
+Where the client sends the wish back only the last message is read, otherwise all are, at once. What a
+message means depends on it and the items shown before it alone, so readings are kept in memory for a while
+under a keyed hash: no text is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cachetools import TTLCache
+from pydantic import ValidationError
+
+from assistant.dialogue.edit import Edit, edit_schema
+from assistant.dialogue.fold import fold
+from assistant.dialogue.types import ChatMessage, Usage
+from assistant.engine.gateway import Engine, Sampling
+from prompts.build import ChatTokenizer, encode, understand_messages
+from prompts.records import plain
+from retrieval.item import Item
+from retrieval.linker import Mention
+from retrieval.search import Library
+from retrieval.wish import Wish
+
+MAX_READ = 12
+MAX_MESSAGE = 2000
+EDIT_TOKENS = 160
+CACHE_SIZE, CACHE_SECONDS = 4096, 1800.0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A message with its labels: ``text`` for the model, and what each label points at."""
+
+    text: str
+    titles: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a conversation comes to. ``named`` are the ids of all titles the person named, ``past`` of all shown."""
+
+    message: str
+    wish: Wish
+    before: Wish
+    edit: Edit
+    titles: dict[str, str]
+    shown: tuple[Item, ...]
+    past: tuple[str, ...]
+    named: tuple[str, ...]
+    usage: Usage
+
+
+class Understander:
+    """Turns conversations into readings."""
+
+    def __init__(self, library: Library, engine: Engine, tokenizer: ChatTokenizer) -> None:
+        self._library, self._engine, self._tokenizer = library, engine, tokenizer
+        self._key = secrets.token_bytes(32)
+        self._edits: TTLCache[bytes, Edit] = TTLCache(CACHE_SIZE, CACHE_SECONDS)
+
+    async def read(self, messages: Sequence[ChatMessage], wish: Wish | None, model: str) -> Reading:
+        """The reading of ``messages``, which end with a user's; ``wish`` is the one before that, if the client has it."""
+        turns = self._turns(messages)
+        spoken = turns[-1:] if wish is not None else turns[-MAX_READ:]
+        results = await asyncio.gather(*(self._edit(turn, model) for turn in spoken))
+        before = current = wish or Wish()
+        for turn, (edit, _) in zip(spoken, results, strict=True):
+            before = current
+            current = fold(current, edit, turn.labelled.titles, turn.labelled.people, turn.shown)
+        last = turns[-1]
+        return Reading(
+            message=last.message,
+            wish=current,
+            before=before,
+            edit=results[-1][0],
+            titles=last.labelled.titles,
+            shown=last.shown,
+            past=tuple(dict.fromkeys(item.id for turn in turns for item in turn.shown)),
+            named=tuple(dict.fromkeys(i for turn in turns for label, i in turn.labelled.titles.items() if label[0] == "T")),
+            usage=sum((usage for _, usage in results), Usage()),
+        )
+
+    def _turns(self, messages: Sequence[ChatMessage]) -> list[_Turn]:
+        turns: list[_Turn] = []
+        shown: tuple[Item, ...] = ()
+        for message in messages:
+            if message.role == "assistant":
+                shown = self._shown(message.content) or shown
+            elif message.role == "user":
+                text = message.content[:MAX_MESSAGE]
+                turns.append(_Turn(text, shown, self._label(text, shown)))
+        return turns
+
+    def _shown(self, reply: str) -> tuple[Item, ...]:
+        """The items that a reply of Sotto's named, in order: their labels stand in it letter by letter."""
+        found = [item_id for mention in self._library.linker.link(reply) for item_id in mention.ids]
+        items = self._library.catalogue.many(list(dict.fromkeys(found)))
+        return tuple(item for item in items if item.label in reply)
+
+    def _label(self, text: str, shown: Sequence[Item]) -> Labelled:
+        place = {item.id: f"S{n}" for n, item in enumerate(shown, 1)}
+        titles: dict[str, str] = {label: item_id for item_id, label in place.items()}
+        people: dict[str, str] = {}
+        parts, at = [], 0
+        for mention in self._library.linker.link(text):
+            label = self._label_of(mention, place, titles, people)
+            parts += [plain_keeping_ends(text[at : mention.start]), f"[{label} {plain(text[mention.start : mention.end])}]"]
+            at = mention.end
+        parts.append(plain_keeping_ends(text[at:]))
+        return Labelled(re.sub(r"\s+", " ", "".join(parts)).strip(), titles, people)
+
+    def _label_of(self, mention: Mention, place: dict[str, str], titles: dict[str, str], people: dict[str, str]) -> str:
+        if mention.kind == "person":
+            label = f"P{len(people) + 1}"
+            people[label] = mention.name or mention.surface
+            return label
+        for item_id in mention.ids:
+            if item_id in place:
+                return place[item_id]
+        label = f"T{1 + sum(name.startswith('T') for name in titles)}"
+        titles[label] = mention.ids[0]
+        return label
+
+    async def _edit(self, turn: _Turn, model: str) -> tuple[Edit, Usage]:
+        key = self._hash(turn, model)
+        if (known := self._edits.get(key)) is not None:
+            return known, Usage()
+        labelled = turn.labelled
+        schema = edit_schema(self._library.catalogue.facets, list(labelled.titles), list(labelled.people))
+        prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
+        sampling = Sampling(max_tokens=EDIT_TOKENS, temperature=0.0)
+        completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
+        edit = _grounded(parse_edit(completion.text), labelled.text)
+        self._edits[key] = edit
+        return edit, completion.usage
+
+    def _hash(self, turn: _Turn, model: str) -> bytes:
+        """A key that tells nothing without the process's secret."""
+        parts = json.dumps([model, self._library.catalogue.revision, turn.labelled.text, [item.id for item in turn.shown]])
+        return hashlib.blake2b(parts.encode(), key=self._key, digest_size=32).digest()
+
+
+@dataclass(frozen=True)
+class _Turn:
+    message: str
+    shown: tuple[Item, ...]
+    labelled: Labelled
+
+
+def parse_edit(text: str) -> Edit:
+    """The edit in ``text``; one cut off by the token limit is read as far as it goes, at worst as a bare ``find``."""
+    for end in (len(text), *sorted((m.start() for m in re.finditer(r', "', text)), reverse=True)):
+        candidate = text if end == len(text) else text[:end] + "}"
+        try:
+            return Edit.model_validate_json(candidate)
+        except ValidationError:
+            continue
+    return Edit(act="find")
+
+
+def _grounded(edit: Edit, message: str) -> Edit:
+    """``edit`` whose topic keeps only words that the message holds."""
+    if not edit.about:
+        return edit
+    said = set(re.findall(r"\w+", message.lower()))
+    words = [word for word in edit.about.split() if set(re.findall(r"\w+", word.lower())) <= said]
+    return edit.model_copy(update={"about": " ".join(words)})
+
+
+def plain_keeping_ends(text: str) -> str:
+    """`plain`, but a blank at either end stays."""
+    body = plain(text)
+    if not body:
+        return " " if text else ""
+    return f"{' ' if text[0].isspace() else ''}{body}{' ' if text[-1].isspace() else ''}"

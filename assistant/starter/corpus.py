@@ -1,0 +1,127 @@
+"""Turns examples into token ids: the shared prefix of a task once, then one row an example.
+
+All examples of a task begin with the same system message. `prefix_ids` is that beginning; a row holds what
+follows it. Training runs the prefix once a batch and lets every row attend to it, which saves the two thirds
+of the work that would repeat it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.starter.choices import Chooser
+from assistant.starter.replies import Answerer
+from assistant.starter.tokenizer import END, START
+from assistant.starter.turns import Asker, TurnExample
+from assistant.starter.world import World
+from prompts.build import Message, encode, label_ids, rank_messages, respond_messages, understand_messages
+from retrieval.item import Item
+
+TaskName = Literal["understand", "rank", "respond"]
+TASKS: tuple[TaskName, ...] = ("understand", "rank", "respond")
+REAL_SHARE = 0.06
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids after the prefix. Loss falls on ``answer_from`` onwards, or on the last token's ``target``.
+
+    ``target`` maps token ids to probabilities for a rank row, None otherwise.
+    """
+
+    ids: list[int]
+    answer_from: int
+    target: tuple[list[int], NDArray[np.float64]] | None = None
+
+
+class Corpus:
+    """An endless stream of rows. Deterministic in ``seed``; a step's rows depend on the seed and step alone."""
+
+    def __init__(
+        self, tokenizer: Any, films: Sequence[Item], seed: int, real_turns: Sequence[TurnExample] = ()
+    ) -> None:
+        self.tokenizer, self.world, self.seed = tokenizer, World(films), seed
+        self.real_turns = list(real_turns)
+        self.end = tokenizer.convert_tokens_to_ids(END)
+        self.start = tokenizer.convert_tokens_to_ids(START)
+        self.labels = label_ids(tokenizer, 52)
+
+    def rows(self, task: TaskName, step: int, count: int) -> list[Row]:
+        """``count`` rows of ``task`` for training step ``step``."""
+        rng = random.Random(f"{self.seed}/{task}/{step}")
+        make = {"understand": self._understand, "rank": self._rank, "respond": self._respond}[task]
+        return make(rng, count)
+
+    def prefix_ids(self, task: TaskName) -> list[int]:
+        """The tokens that every prompt of ``task`` begins with: its system message."""
+        ids = self._encode(rank_messages_sample(self.world, task))
+        return ids[: self._user_from(ids)]
+
+    def _understand(self, rng: random.Random, count: int) -> list[Row]:
+        asker = Asker(self.world, rng)
+        rows = []
+        for _ in range(count):
+            real = self.real_turns and rng.random() < REAL_SHARE
+            example = rng.choice(self.real_turns) if real else asker.example()
+            rows.append(self._text_row(understand_messages(example.message, example.shown), example.edit.written()))
+        return rows
+
+    def _respond(self, rng: random.Random, count: int) -> list[Row]:
+        answerer = Answerer(self.world, rng)
+        rows = []
+        for _ in range(count):
+            one = answerer.example()
+            chat = respond_messages(one.task, one.wish, one.items, one.message, liked=one.liked, missing=one.missing)
+            rows.append(self._text_row(chat, one.reply))
+        return rows
+
+    def _rank(self, rng: random.Random, count: int) -> list[Row]:
+        chooser = Chooser(self.world, rng)
+        rows = []
+        for _ in range(count):
+            one = chooser.example()
+            ids = self._after_prefix(rank_messages(one.wish, one.history, one.candidates))
+            rows.append(Row(ids, len(ids), (self.labels[: len(one.candidates)], one.target)))
+        return rows
+
+    def _text_row(self, chat: list[Message], answer: str) -> Row:
+        ids = self._after_prefix(chat)
+        written = self.tokenizer.encode(answer, add_special_tokens=False)
+        return Row([*ids, *written, self.end], len(ids))
+
+    def _after_prefix(self, chat: list[Message]) -> list[int]:
+        ids = self._encode(chat)
+        return ids[self._user_from(ids) :]
+
+    def _encode(self, chat: list[Message]) -> list[int]:
+        return encode(self.tokenizer, chat)
+
+    def _user_from(self, ids: list[int]) -> int:
+        return ids.index(self.start, 1)
+
+
+def rank_messages_sample(world: World, task: TaskName) -> list[Message]:
+    """Any prompt of ``task``: its system message is the same in all."""
+    item = world.films[0]
+    if task == "understand":
+        return understand_messages("hello")
+    if task == "rank":
+        return rank_messages(Chooser(world, random.Random(0)).example().wish, (), (item,))
+    return respond_messages("chat", Chooser(world, random.Random(0)).example().wish, (), "hello")
+
+
+def tokenizer_texts(films: Sequence[Item], seed: int, extra: Sequence[str] = (), count: int = 12_000) -> list[str]:
+    """Text to train the tokenizer on: examples of all three tasks, and ``extra`` (real dialogue)."""
+    world, texts = World(films), list(extra)
+    asker, answerer = Asker(world, random.Random(seed)), Answerer(world, random.Random(seed + 1))
+    for _ in range(count):
+        turn, reply = asker.example(), answerer.example()
+        texts += [understand_messages(turn.message, turn.shown)[1]["content"], turn.edit.written(), reply.reply]
+        texts.append(respond_messages(reply.task, reply.wish, reply.items[:2], reply.message)[1]["content"])
+    return texts

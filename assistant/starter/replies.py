@@ -1,0 +1,261 @@
+"""Makes replies to teach the respond prompt: what Sotto says about given records, in slots.
+
+The wish is derived from the records, so that what a reply acknowledges and what its slots say agree. Whatever
+would have to be copied letter by letter (titles, names, years, a topic) is a slot; genres and moods are words.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from assistant.dialogue.types import Task
+from assistant.starter.banks import bank
+from assistant.starter.world import World
+from prompts.records import years_phrase
+from retrieval.item import Item
+from retrieval.wish import Wish
+
+SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
+NEEDS = ("genre", "mood", "about", "years", "place", "like")
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class ReplyExample:
+    """The arguments of `prompts.build.respond_messages` and the reply they call for."""
+
+    task: Task
+    wish: Wish
+    items: tuple[Item, ...]
+    message: str
+    liked: tuple[str, ...]
+    missing: str
+    reply: str
+
+
+class Answerer:
+    """Writes replies. Deterministic in ``rng``."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self.world, self.rng = world, rng
+        self.replies, self.turns, self.lexicon = bank("replies"), bank("turns"), bank("lexicon")
+        self.mood_of = {p: m for m, groups in self.lexicon["mood_phrases"].items() for p in groups["adjective"]}
+        self.genre_of = {p: g for g, words in self.lexicon["genre_adjectives"].items() for p in words}
+        self.genre_of |= {p: g for g, words in self.lexicon["genre_nouns"].items() for p in words}
+        self.makers = {
+            "recommend": (self._recommend, 46), "relaxed": (self._relaxed, 9), "none": (self._none, 3),
+            "clarify": (self._clarify, 4), "answer": (self._answer, 16), "compare": (self._compare, 6),
+            "why": (self._why, 6), "chat": (self._chat, 5), "decline": (self._decline, 5),
+        }  # fmt: skip
+
+    def example(self) -> ReplyExample:
+        """One reply with the prompt that it answers."""
+        names = list(self.makers)
+        name = self.rng.choices(names, [weight for _, weight in self.makers.values()])[0]
+        return self.makers[name][0]()
+
+    def _pick(self, options: Any) -> Any:
+        return self.rng.choice(options)
+
+    def _chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def _wish_for(self, item: Item, facets: tuple[str, ...]) -> tuple[Wish, tuple[str, ...], dict[str, str]]:
+        """A wish that ``item`` fulfils in ``facets``, the labels of liked titles, and the words for placeholders."""
+        fields: dict[str, Any] = {}
+        words: dict[str, str] = {}
+        liked: tuple[str, ...] = ()
+        if "genre" in facets and item.genres:
+            fields["genres"] = (self._pick(item.genres),)
+            words["genre"] = fields["genres"][0]
+        if "mood" in facets and item.moods:
+            fields["moods"] = (self._pick(item.moods),)
+            words["mood"] = fields["moods"][0]
+        if "about" in facets:
+            words["about"] = "[about]"
+            fields["about"] = self._pick(item.keywords or ("family",)) if self._chance(0.5) else self._pick(self.lexicon["topics"])
+        if "years" in facets and item.year:
+            first: int | None = item.year // 10 * 10
+            last: int | None = None if first is None else first + 9
+            if self._chance(0.3):
+                first, last = self._pick(((None, item.year + self.rng.randint(0, 9)), (item.year - self.rng.randint(0, 9), None)))
+            fields["year_from"], fields["year_to"] = first, last
+            words["years"] = "[years]"
+        if "place" in facets and item.countries:
+            fields["countries"] = (item.countries[0],)
+            words["place"] = item.countries[0].title()
+        if "like" in facets:
+            other = self.world.draw(self.rng, 2)
+            count = 1 if self._chance(0.75) else 2
+            fields["like"] = tuple(film.id for film in other[:count])
+            liked = tuple(film.label for film in other[:count])
+        return Wish(**fields), liked, words
+
+    def _facets(self) -> tuple[str, ...]:
+        chances = {"genre": 0.55, "mood": 0.4, "about": 0.22, "years": 0.22, "place": 0.15, "like": 0.3}
+        chosen = tuple(name for name, chance in chances.items() if self._chance(chance))
+        return chosen or ("genre",)
+
+    def _fitting(self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...]) -> str:
+        """A text whose needs are met; one that uses what the wish gives is preferred."""
+        have = set(words) | ({"like"} if liked else set())
+        able = [e for e in entries if set(e.get("needs") or []) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
+        telling = [e for e in able if e.get("needs")]
+        return str(self._pick(telling if telling and self._chance(0.8) else able)["text"])
+
+    def _fill(self, text: str, words: dict[str, str], number: int | None = None) -> str:
+        if number is not None:
+            text = text.replace("[N", f"[{number}")
+        for name, value in words.items():
+            text = text.replace("{" + name + "}", value)
+            text = text.replace("{" + name.capitalize() + "}", value.capitalize())
+        return text[:1].upper() + text[1:]
+
+    def _can_say(self, text: str, item: Item, number: str = "N") -> bool:
+        """True when ``item`` has every fact that ``text`` has a slot for."""
+        for name in re.findall(rf"\[{number}\.(\w+)\]", text):
+            value = {"about": item.description, "year": item.year}.get(name, getattr(item, name, None) or item.people.get(name))
+            if not value:
+                return False
+        return True
+
+    def _line(self, key: str, item: Item, number: int) -> str:
+        for _ in range(20):
+            text = str(self._pick(self.replies[key]))
+            if self._can_say(text, item):
+                return self._fill(text, {}, number)
+        return f"[{number}] is worth a look."
+
+    def _message(self, wish: Wish, liked: tuple[str, ...]) -> str:
+        """A message that asks for about what ``wish`` says; now and then one that only follows up."""
+        if self._chance(0.2):
+            return str(self._pick(self.turns["more"]))
+        words = [self._pick(self.lexicon["mood_phrases"][mood]["adjective"]) for mood in wish.moods]
+        words += [self._pick(self.lexicon["countries"].get(c, {}).get("adj") or [c]) for c in wish.countries]
+        words.append(self._pick(self.lexicon["genre_nouns"].get(wish.genres[0], ["film"])) if wish.genres else "something")
+        if wish.about:
+            words.append(f"about {wish.about}")
+        if years := years_phrase(wish.year_from, wish.year_to):
+            words.append(self._pick(("from ", "")) + years)
+        if liked:
+            words.append(f"like {liked[0].rsplit(' (', 1)[0]}")
+        text = str(self._pick(self.turns["find_frames"])).replace("{find}", " ".join(words))
+        return text.lower() if self._chance(0.3) else text
+
+    def _body(self, items: tuple[Item, ...]) -> list[str]:
+        parts = []
+        if self._chance(0.75):
+            parts.append(self._line("recommend_fact", items[0], 1))
+        for number, item in enumerate(items[1:], 2):
+            parts.append(self._line("recommend_next", item, number))
+            if self._chance(0.3):
+                parts.append(self._line("recommend_fact", item, number))
+        if self._chance(0.5):
+            parts.append(str(self._pick(self.replies["recommend_close"])))
+        return parts
+
+    def _offer(self) -> tuple[Wish, tuple[str, ...], dict[str, str], tuple[Item, ...]]:
+        items = tuple(self.world.draw(self.rng, self._pick((1, 2, 3, 3, 3, 3, 3, 4, 5))))
+        return (*self._wish_for(items[0], self._facets()), items)
+
+    def _recommend(self) -> ReplyExample:
+        wish, liked, words, items = self._offer()
+        if len(items) == 1 and self._chance(0.5):
+            whole = [text for text in self.replies["recommend_one"] if self._can_say(str(text), items[0], "1") and set(PLACEHOLDER.findall(str(text))) <= set(words)]
+            if whole:
+                return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", self._fill(str(self._pick(whole)), words))
+        for _ in range(20):
+            opening = self._fitting(self.replies["recommend_open"], words, liked)
+            if self._can_say(opening, items[0], "1"):
+                break
+        parts = [self._fill(opening, words), *self._body(items)]
+        return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", " ".join(parts))
+
+    def _missing(self) -> str:
+        kinds = (
+            lambda: f"{self.rng.randint(1920, 2020)} or {self._pick(('earlier', 'later'))}",
+            lambda: (lambda d: f"{d}-{d + 9}")(self.rng.randrange(1920, 2021, 10)),
+            lambda: self._pick(sorted(self.lexicon["genre_nouns"])),
+            lambda: f"from {self._pick(sorted(self.lexicon['countries']))}",
+            lambda: f"in {self._pick(sorted(self.lexicon['languages']))}",
+            lambda: f"with {self._pick(self.world.people)}",
+            lambda: self._pick(sorted(self.lexicon["mood_phrases"])),
+        )
+        return str(self._pick(kinds)())
+
+    def _relaxed(self) -> ReplyExample:
+        wish, liked, words, items = self._offer()
+        missing = self._missing()
+        for _ in range(20):
+            opening = str(self._pick(self.replies["relaxed_open"]))
+            if self._can_say(opening, items[0], "1"):
+                break
+        parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items)]
+        return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, " ".join(parts))
+
+    def _none(self) -> ReplyExample:
+        wish, liked, _, items = self._offer()
+        reply = self._fill(str(self._pick(self.replies["none"])), {"missing": "[missing]"})
+        return ReplyExample("none", wish, (), self._message(wish, liked), liked, self._missing(), reply)
+
+    def _clarify(self) -> ReplyExample:
+        message = str(self._pick(self.turns["empty"] if self._chance(0.8) else self.turns["more"]))
+        return ReplyExample("clarify", Wish(), (), message, (), "", str(self._pick(self.replies["clarify"])))
+
+    def _answer(self) -> ReplyExample:
+        entry = self._pick(self.turns["ask"])
+        item = self.world.draw(self.rng, 1)[0]
+        text = str(entry["text"])
+        title = item.title.lower() if self._chance(0.4) else item.title
+        reply = None
+        if entry["topic"] == "moods" and (adjective := self._word_in(text, self.mood_of)):
+            mood = self.mood_of[adjective]
+            if self._chance(0.5) and (same := [film for film in self.world.films if mood in film.moods][:4000]):
+                item = self._pick(same)
+            reply = self._fill(str(self._pick(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood})
+        elif entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
+            genre = self.genre_of[noun]
+            if self._chance(0.5) and self.world.by_genre[genre]:
+                item = self._pick(self.world.by_genre[genre])
+            reply = self._fill(str(self._pick(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"])), {"genre": genre})
+        title = item.title.lower() if self._chance(0.4) else item.title
+        if reply is None or not self._can_say(reply, item, "1"):
+            options = self.replies["answer"].get(entry["topic"], self.replies["answer"]["unknown"])
+            reply = self._pick([t for t in options if self._can_say(str(t), item, "1")] or ["My record of [1] does not say."])
+        message = text.replace("{title}", title).replace("{shown}", title)
+        return ReplyExample("answer", Wish(), (item,), message, (), "", str(reply))
+
+    def _word_in(self, text: str, words: dict[str, str]) -> str | None:
+        found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", text)]
+        return max(found, key=len) if found else None
+
+    def _compare(self) -> ReplyExample:
+        items = tuple(self.world.draw(self.rng, 2))
+        entry = self._pick([e for e in self.turns["compare"] if len(e["refs"]) == 2])
+        message = str(entry["text"])
+        for ref, item in zip(entry["refs"], items, strict=True):
+            message = message.replace("{" + str(ref) + "}", item.title)
+        able = [t for t in self.replies["compare"] if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")]
+        return ReplyExample("compare", Wish(), items, message, (), "", str(self._pick(able)))
+
+    def _why(self) -> ReplyExample:
+        item = self.world.draw(self.rng, 1)[0]
+        wish, liked, words = self._wish_for(item, self._facets())
+        entry = self._pick(self.turns["why"])
+        message = str(entry["text"]).replace("{shown}", item.title).replace("{title}", item.title)
+        for _ in range(20):
+            reply = self._fitting(self.replies["why"], words, liked)
+            if self._can_say(reply, item, "1"):
+                break
+        return ReplyExample("why", wish, (item,), message, liked, "", self._fill(reply, words))
+
+    def _chat(self) -> ReplyExample:
+        entry = self._pick(self.turns["chat"])
+        return ReplyExample("chat", Wish(), (), str(entry["text"]), (), "", str(self._pick(self.replies["chat"][entry["mood"]])))
+
+    def _decline(self) -> ReplyExample:
+        message = str(self._pick(self.turns["off_topic"]))
+        return ReplyExample("decline", Wish(), (), message, (), "", str(self._pick(self.replies["decline"])))

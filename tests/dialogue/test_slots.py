@@ -1,0 +1,47 @@
+"""Facts in a reply are the records' own text, put in the place of slots."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.dialogue.slots import Slots, UnknownSlot, listed
+from retrieval.item import Item
+from retrieval.wish import Wish
+
+ALIEN = Item(
+    id="alien-1979", title="Alien", year=1979, genres=("science fiction", "horror"), moods=("scary",),
+    countries=("united kingdom",), people={"director": ("Ridley Scott",), "cast": ("A One", "B Two", "C Three")},
+    description="Something hungry comes on board.",
+)  # fmt: skip
+SLOTS = Slots([ALIEN], Wish(about="space", year_from=1970, year_to=1979), ("Solaris (1972)",), "1950 or earlier")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("Try [1].", "Try Alien (1979)."),
+        ("By [1.director], with [1.cast].", "By Ridley Scott, with A One and B Two."),
+        ("It is [1.genres], [1.moods], from [1.year].", "It is science fiction and horror, scary, from 1979."),
+        ("Made in [1.countries].", "Made in United Kingdom."),
+        ("[1.about] Want more?", "Something hungry comes on board. Want more?"),
+        ("[1.about].", "Something hungry comes on board."),
+        ("You liked [T1], want [about] from [years], not [missing].", "You liked Solaris (1972), want space from the 1970s, not 1950 or earlier."),
+    ],
+)
+def test_a_slot_is_replaced_by_the_records_text(written: str, shown: str) -> None:
+    assert SLOTS.fill(written) == shown
+
+
+@pytest.mark.parametrize("written", ["[2]", "[0]", "[1.writer]", "[1.keywords]", "[T2]", "[1.__class__]"])
+def test_a_slot_that_points_at_nothing_is_refused(written: str) -> None:
+    with pytest.raises(UnknownSlot):
+        SLOTS.fill(written)
+
+
+def test_slots_name_the_items_a_sentence_speaks_of() -> None:
+    assert SLOTS.numbers("[1] and [12.year], like [T1]") == {1, 12}
+
+
+def test_lists_read_as_people_write_them() -> None:
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"

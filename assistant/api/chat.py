@@ -1,0 +1,182 @@
+"""POST /v1/chat/completions: one turn of conversation, whole or as a stream of server-sent events.
+
+Nothing here keeps or logs what was said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from assistant.api.deps import MODEL, Serving, ServingDep
+from assistant.api.errors import problem_of
+from assistant.api.models import known_model
+from assistant.api.schemas import (
+    MAX_REPLY_TOKENS,
+    ChatCompletion,
+    ChatRequest,
+    Choice,
+    Grounding,
+    Message,
+    ReplyMessage,
+    TokenUsage,
+)
+from assistant.api.turns import events, unless_gone
+from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
+
+router = APIRouter(tags=["chat"])
+
+_STREAMED = {
+    "description": "The reply. With `stream: true`, server-sent events of `chat.completion.chunk` objects.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+_STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_HEARTBEAT = b": waiting\n\n"
+_END = b"data: [DONE]\n\n"
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={200: _STREAMED})
+async def create_chat_completion(body: ChatRequest, request: Request, serving: ServingDep) -> Any:
+    """Answers the conversation's last message with a reply and recommendations.
+
+    Send the whole conversation each time, and the `wish` of the last answer with it: the server keeps neither.
+    """
+    known_model(body.model)
+    turn = turn_request(body)
+    if not body.stream:
+        return await unless_gone(request, _whole(serving, turn))
+    stream = events(serving.assistant, turn, serving.heartbeat)
+    # What goes wrong before the first event is an ordinary error with its own status.
+    first = await unless_gone(request, _next(stream))
+    include_usage = bool(body.stream_options and body.stream_options.include_usage)
+    chunks = _Chunks(include_usage=include_usage)
+    frames = _frames(first, stream, chunks, request.state.request_id)
+    return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
+
+
+def turn_request(body: ChatRequest) -> TurnRequest:
+    """The turn that ``body`` asks for; what it leaves out has the dialogue's own defaults."""
+    limit = body.max_completion_tokens or body.max_tokens
+    given = {
+        "wish": body.wish,
+        "max_tokens": None if limit is None else min(limit, MAX_REPLY_TOKENS),
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "seed": body.seed,
+        "stop": body.stop,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return TurnRequest(messages=_conversation(body.messages), model=body.model, **chosen)
+
+
+def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
+    """What people and the assistant said: results of tools and messages that only call tools are left out."""
+    roles = {"developer": "system"}
+    said = (message for message in messages if message.role != "tool" and message.content.strip())
+    return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
+
+
+async def _whole(serving: Serving, turn: TurnRequest) -> ChatCompletion:
+    plan, done, pieces = None, None, []
+    async with aclosing(events(serving.assistant, turn, serving.heartbeat)) as stream:
+        async for event in stream:
+            match event:
+                case Plan():
+                    plan = event
+                case Text():
+                    pieces.append(event.text)
+                case Done():
+                    done = event
+    if plan is None or done is None:
+        raise RuntimeError("the dialogue ended without a plan or an end")
+    additions = _additions(plan)
+    message = ReplyMessage(content="".join(pieces), **additions)
+    return ChatCompletion(
+        id=_completion_id(),
+        created=int(time.time()),
+        model=MODEL,
+        choices=(Choice(message=message, finish_reason=done.finish_reason),),
+        usage=TokenUsage.of(done.usage),
+        **additions,
+    )
+
+
+async def _frames(
+    first: Event | None, stream: AsyncGenerator[Event | None], chunks: _Chunks, request_id: str
+) -> AsyncGenerator[bytes]:
+    """The bytes, beginning with the event ``first``. A later error is a frame of its own, with the request's id."""
+    async with aclosing(stream):
+        try:
+            for frame in chunks.of(first):
+                yield frame
+            async for event in stream:
+                for frame in chunks.of(event):
+                    yield frame
+        except Exception as error:  # the status is sent, so the stream is all that is left to say it in
+            problem = problem_of(error, request_id)
+            yield _frame({**problem.body(), "request_id": request_id})
+        yield _END
+
+
+async def _next(stream: AsyncGenerator[Event | None]) -> Event | None:
+    return await anext(stream)
+
+
+class _Chunks:
+    """Writes a turn's events as the frames of one completion."""
+
+    def __init__(self, *, include_usage: bool) -> None:
+        self._usage = {"usage": None} if include_usage else {}
+        self._head = {
+            "id": _completion_id(),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": MODEL,
+        }
+
+    def of(self, event: Event | None) -> list[bytes]:
+        """The frames for one event; None is a heartbeat."""
+        match event:
+            case Plan():
+                extra = Grounding(**_additions(event)).model_dump(mode="json")
+                return [self._chunk({"role": "assistant", "content": ""}), self._chunk(extra, extra=extra)]
+            case Text():
+                return [self._chunk({"content": event.text})]
+            case Done():
+                frames = [self._chunk({}, finish_reason=event.finish_reason)]
+                if self._usage:
+                    usage = TokenUsage.of(event.usage).model_dump()
+                    frames.append(_frame({**self._head, "choices": [], "usage": usage}))
+                return frames
+            case None:
+                return [_HEARTBEAT]
+
+    def _chunk(
+        self, delta: dict[str, Any], *, finish_reason: str | None = None, extra: dict[str, Any] | None = None
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return _frame({**self._head, **(extra or {}), "choices": [choice], **self._usage})
+
+
+def _additions(plan: Plan) -> dict[str, Any]:
+    return {
+        "recommendations": plan.recommendations,
+        "adapter": plan.adapter,
+        "recommendation_id": plan.recommendation_id,
+        "wish": plan.wish,
+    }
+
+
+def _frame(data: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def _completion_id() -> str:
+    return f"chatcmpl-{uuid4().hex}"

@@ -1,0 +1,81 @@
+"""What every route may ask for: the settings and the three parts that answer.
+
+The protocols say all that the API needs of the dialogue, retrieval and the engine; it knows nothing else of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from time import time
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends, Request
+
+from assistant.dialogue.types import Event, TurnRequest
+from assistant.settings import Settings
+from retrieval.item import Item
+
+MODEL = "sotto"
+HEARTBEAT_SECONDS = 10.0
+
+
+class Assistant(Protocol):
+    """The dialogue."""
+
+    def stream(self, request: TurnRequest) -> AsyncIterator[Event]:
+        """A `Plan`, then pieces of `Text`, then `Done`; an async generator, whose closing aborts the generation."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The items by id."""
+
+    def __len__(self) -> int: ...
+
+    def get(self, item_id: str, /) -> Item | None:
+        """The item of this id, or None."""
+        ...
+
+
+class Library(Protocol):
+    """The catalogue with its index, which is loaded when a library exists."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items themselves."""
+        ...
+
+
+class Engine(Protocol):
+    """The model engine."""
+
+    async def healthy(self) -> bool:
+        """Whether it answers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The parts of one running server. ``started`` is in seconds since the epoch, ``heartbeat`` in seconds."""
+
+    settings: Settings
+    assistant: Assistant
+    library: Library
+    engine: Engine
+    heartbeat: float = HEARTBEAT_SECONDS
+    started: int = field(default_factory=lambda: int(time()))
+
+
+def _serving(request: Request) -> Serving:
+    return cast("Serving", request.app.state.serving)
+
+
+ServingDep = Annotated[Serving, Depends(_serving)]
+
+
+def _catalogue(serving: ServingDep) -> Catalogue:
+    return serving.library.catalogue
+
+
+CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]

@@ -1,0 +1,128 @@
+"""How an error looks on the wire: ``{"error": {"message", "type", "param", "code"}}``, OpenAI's form.
+
+An unforeseen error is logged by its type and place alone: its message may quote a conversation.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from assistant.errors import (
+    EngineError,
+    EngineTimeout,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    SottoError,
+)
+
+ErrorType = Literal["invalid_request_error", "server_error"]
+
+log = logging.getLogger(__name__)
+
+_KINDS: tuple[tuple[type[SottoError], int, str], ...] = (
+    (InvalidRequest, 400, "invalid_request"),
+    (NotFound, 404, "not_found"),
+    (EngineUnavailable, 503, "engine_unavailable"),
+    (EngineTimeout, 504, "engine_timeout"),
+    (EngineError, 502, "engine_error"),
+)
+
+
+class ErrorDetail(BaseModel):
+    """``code`` is for programs, ``message`` for people, ``param`` the field at fault where there is one."""
+
+    message: str
+    type: ErrorType
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """What every answer of status 400 and above holds."""
+
+    error: ErrorDetail
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error with its HTTP status; ``headers`` go out beside the usual ones."""
+
+    status: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body, an `ErrorBody`."""
+        kind: ErrorType = "server_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        detail = ErrorDetail(message=self.message, type=kind, param=self.param, code=self.code)
+        return ErrorBody(error=detail).model_dump()
+
+    def response(self) -> JSONResponse:
+        """The whole answer."""
+        return JSONResponse(self.body(), self.status, headers=dict(self.headers))
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """What a client is told about ``error``; one that nobody foresaw is logged under ``request_id``."""
+    if isinstance(error, RequestValidationError):
+        return _invalid(error.errors())
+    if isinstance(error, HTTPException):
+        return _http(error)
+    for kind, status, code in _KINDS:
+        if isinstance(error, kind):
+            wait = (("retry-after", str(error.retry_after)),) if isinstance(error, EngineUnavailable) else ()
+            return Problem(status, str(error), getattr(error, "code", code), getattr(error, "param", None), wait)
+    _log(error, request_id)
+    return Problem(500, f"Sotto failed on this request. Its log says where, under {request_id}.", "internal")
+
+
+def install(app: FastAPI) -> None:
+    """Makes ``app`` answer in this form whatever a route raises on purpose."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        return problem_of(error, request.state.request_id).response()
+
+    for kind in (SottoError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)
+
+
+def _invalid(errors: Sequence[Any]) -> Problem:
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return Problem(400, f"The body is not valid JSON at character {first['loc'][-1]}.", "invalid_json")
+    param = ".".join(str(part) for part in first["loc"][1:])
+    if not param:
+        message = "The body must be a JSON object, sent with the header content-type: application/json."
+        return Problem(400, message, "invalid_json")
+    more = f" ({len(errors) - 1} more after this)" if len(errors) > 1 else ""
+    reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return Problem(400, f"{param}: {reason}.{more}", "invalid_request", param)
+
+
+def _http(error: HTTPException) -> Problem:
+    phrase = HTTPStatus(error.status_code).phrase
+    message, code = str(error.detail), phrase.lower().replace(" ", "_")
+    if message == phrase:
+        message = {404: "There is nothing at this address; docs/api.md lists every route."}.get(
+            error.status_code, f"{phrase}: docs/api.md shows how this route is called."
+        )
+    return Problem(error.status_code, message, code, headers=tuple((error.headers or {}).items()))
+
+
+def _log(error: Exception, request_id: str) -> None:
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("request %s failed with %s at\n%s", request_id, type(error).__name__, frames)

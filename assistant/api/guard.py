@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from secrets import token_hex
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -121,7 +121,7 @@ def _limited(receive: Receive) -> Receive:
 
 
 def _request_id(given: str) -> str:
-    return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid4().hex}"
+    return given if _REQUEST_ID.fullmatch(given) else f"req-{token_hex(8)}"
 
 
 def _host_name(header: str) -> str:

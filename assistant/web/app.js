@@ -5,33 +5,42 @@ import { isBusy, useConversation } from "./conversation.js";
 import { Composer, Turn, Welcome } from "./parts.js";
 
 const PINNED_WITHIN = 48;
+const MARGIN_ABOVE = 16;
 
-/** Follows growing content only while the view is at its end; `jump` goes there again. */
-function usePinned(changes) {
+/**
+ * Where the view is scrolled to. It follows a growing reply only while it is at its end; when the reply is
+ * complete it shows as much of what comes after as leaves the question in view. `jump` goes to the end.
+ */
+function usePinned(turns) {
   const view = useRef(null);
   const [pinned, setPinned] = useState(true);
   const follows = useRef(true);
-  const pin = useCallback((at) => {
-    follows.current = at;
-    setPinned(at);
+  const busy = useRef(false);
+  busy.current = isBusy(turns.at(-1));
+
+  const onScroll = useCallback(() => {
+    const { scrollHeight, scrollTop, clientHeight } = view.current;
+    follows.current = scrollHeight - scrollTop - clientHeight < PINNED_WITHIN;
+    setPinned(follows.current);
   }, []);
-  const toEnd = useCallback(() => {
-    if (follows.current && view.current) view.current.scrollTop = view.current.scrollHeight;
+  const follow = useCallback(() => {
+    if (!follows.current) return;
+    const box = view.current;
+    const end = box.scrollHeight - box.clientHeight;
+    const top = (box.querySelector(".turn:last-child")?.offsetTop ?? 0) - MARGIN_ABOVE;
+    box.scrollTop = busy.current ? end : Math.max(box.scrollTop, Math.min(end, top));
+    onScroll();
   }, []);
-  useLayoutEffect(toEnd, [changes]);
+  useLayoutEffect(follow, [turns]);
   useEffect(() => {
     // Item records arrive after the reply and make it taller.
-    const observer = new ResizeObserver(toEnd);
+    const observer = new ResizeObserver(follow);
     observer.observe(view.current.firstElementChild);
     return () => observer.disconnect();
   }, []);
-  const onScroll = useCallback(() => {
-    const { scrollHeight, scrollTop, clientHeight } = view.current;
-    pin(scrollHeight - scrollTop - clientHeight < PINNED_WITHIN);
-  }, []);
   const jump = useCallback(() => {
-    pin(true);
-    toEnd();
+    view.current.scrollTop = view.current.scrollHeight;
+    onScroll();
   }, []);
   return { view, pinned, onScroll, jump };
 }
@@ -66,7 +75,7 @@ function App() {
       </div>
     </main>
     <footer class="foot">
-      ${!pinned && html`<button type="button" class="latest" onClick=${jump}>Latest ↓</button>`}
+      ${!pinned && turns.length > 0 && html`<button type="button" class="latest" onClick=${jump}>Latest ↓</button>`}
       <${Composer} busy=${busy} onSend=${ask} onStop=${stop} />
       <p class="note">This conversation lives in this tab only; the server keeps nothing of it.</p>
     </footer>

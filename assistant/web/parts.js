@@ -127,7 +127,7 @@ export function Composer({ busy, onSend, onStop }) {
         ref=${box}
         rows="1"
         maxlength=${MAX_CHARACTERS}
-        placeholder="Say what you feel like watching"
+        placeholder="Message Sotto"
         enterkeyhint="send"
         value=${text}
         onInput=${(event) => setText(event.currentTarget.value)}

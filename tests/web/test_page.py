@@ -196,24 +196,34 @@ def test_text_of_the_model_and_the_catalogue_stays_text(chat):
 
 
 def test_the_view_follows_the_reply_only_while_it_is_at_the_end(chat):
-    line = Text("A line of a long reply.\n")
-    chat.assistant.script = [PLAN, *[line] * 80, 0.6, *[line] * 80, Done("stop", Usage())]
-    view = chat.page.locator(".view")
+    lines = [Text("A line of a long reply.\n")] * 80
+    chat.assistant.script = [PLAN, *lines, 60.0]
+    view, latest = chat.page.locator(".view"), chat.button("Latest ↓")
     at_end = "view => view.scrollHeight - view.scrollTop - view.clientHeight < 2"
     chat.say("Tell me much")
-    expect(chat.page.locator(".item")).to_have_count(2)
+    expect(chat.page.locator(".reply")).to_have_text("A line of a long reply.\n" * 80, use_inner_text=False)
     assert view.evaluate(at_end)
+    chat.button("Stop").click()
 
+    chat.assistant.script = [PLAN, *lines, 0.6, *lines, Done("stop", Usage())]
     chat.say("And again")
-    expect(chat.page.locator(".turn")).to_have_count(2)
     expect(chat.page.locator(".writing")).to_be_visible()
     view.evaluate("view => view.scrollTo(0, 40)")
-    latest = chat.button("Latest ↓")
     expect(latest).to_be_visible()
     expect(chat.page.locator(".item")).to_have_count(4)
     assert view.evaluate("view => view.scrollTop") == 40
     latest.click()
     assert view.evaluate(at_end)
+    expect(latest).to_have_count(0)
+
+
+def test_the_cards_do_not_push_the_question_out_of_a_small_view(chat):
+    chat.page.set_viewport_size({"width": 375, "height": 500})
+    chat.say("Something like Alien")
+    expect(chat.page.locator(".genres")).to_have_count(2)
+    expect(chat.page.locator(".question")).to_be_in_viewport(ratio=1)
+    expect(chat.page.locator(".reply")).to_be_in_viewport(ratio=1)
+    expect(chat.button("Latest ↓")).to_be_visible()
 
 
 def test_it_fits_a_phone(chat):

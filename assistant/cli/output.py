@@ -32,10 +32,10 @@ def print_json(value: object) -> None:
 def print_facts(facts: Mapping[str, str]) -> None:
     """Names and values as two columns."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table("", Column(overflow="fold"), show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in facts.items():
         table.add_row(Text(name, "dim"), Text(value))
     Console().print(table)

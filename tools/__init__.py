@@ -1,0 +1,1 @@
+"""The project's own tools: set-up, the lock, generated documentation. Not part of the distribution."""

@@ -18,7 +18,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder for the finished model; WORK/model by default.")] = None,
     facts: Annotated[Path | None, typer.Option(help="JSON Lines of film facts (title, year, cast, genres).")] = None,
     dialogues: Annotated[Path | None, typer.Option(help="ReDial training dialogues (JSON Lines).")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 2400,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1500,
     seed: Annotated[int, typer.Option(help="Seed of weights and corpus.")] = 7,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

@@ -8,6 +8,7 @@ catalogue's own vocabulary; `edit_schema` lets vLLM decode nothing else.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -62,8 +63,14 @@ class Edit(BaseModel):
         return tuple(dict.fromkeys(values))
 
     def written(self) -> str:
-        """The JSON that the model writes for this edit: fields in order, absent ones left out."""
-        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+        """The JSON that the model writes for this edit: fields in order, absent ones left out, no blanks.
+
+        Constrained decoding knows no blanks and no escapes, so quotes and backslashes leave the topic.
+        """
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        if self.about:
+            fields["about"] = re.sub(r'["\\\\\r\n]', "", self.about)
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
 class Vocabulary(Protocol):

@@ -159,7 +159,7 @@ class _Turn:
 
 def parse_edit(text: str) -> Edit:
     """The edit in ``text``; one cut off by the token limit is read as far as it goes, at worst as a bare ``find``."""
-    for end in (len(text), *sorted((m.start() for m in re.finditer(r', "', text)), reverse=True)):
+    for end in (len(text), *sorted((m.start() for m in re.finditer(r',"', text)), reverse=True)):
         candidate = text if end == len(text) else text[:end] + "}"
         try:
             return Edit.model_validate_json(candidate)

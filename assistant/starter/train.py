@@ -34,8 +34,8 @@ class Recipe:
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
-    steps: int = 2400
-    batch: dict[str, int] = field(default_factory=lambda: {"understand": 48, "rank": 6, "respond": 16})
+    steps: int = 1500
+    batch: dict[str, int] = field(default_factory=lambda: {"understand": 32, "rank": 4, "respond": 12})
     weight: dict[str, float] = field(default_factory=lambda: {"understand": 1.0, "rank": 0.7, "respond": 1.0})
     muon_rate: float = 0.02
     adam_rate: float = 3e-3

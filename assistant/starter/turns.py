@@ -64,6 +64,8 @@ class Asker:
         self.turns, self.lexicon = bank("turns"), bank("lexicon")
         self.genres = sorted(self.lexicon["genre_nouns"])
         self.moods = sorted(self.lexicon["mood_phrases"])
+        self.countries = self._weighted("countries")
+        self.languages = self._weighted("languages")
         self.makers = {
             "wish": (self._wish, 34), "like": (self._like, 12), "refine": (self._refine, 8), "person": (self._person, 6),
             "refuse": (self._refuse, 6), "position": (self._position, 6), "era": (self._era, 5), "clear": (self._clear, 5),
@@ -83,6 +85,12 @@ class Asker:
         if kind in {"wish", "like", "person", "era", "position", "clear", "refuse"}:
             self._decorate(draft, shown, kind)
         return TurnExample(*self._finish(draft, shown))
+
+    def _weighted(self, facet: str) -> tuple[list[str], list[float]]:
+        """The values of a facet, those of many films more often, but by the square root: rare ones must be met too."""
+        counts = self.world.counts(facet)
+        values = sorted(self.lexicon[facet])
+        return values, [1.0 + counts[value] ** 0.5 / 4 for value in values]
 
     def _pick(self, options: Any) -> Any:
         return self.rng.choice(options)
@@ -157,7 +165,7 @@ class Asker:
                     before.append(self._pick(("and ", ", ", "but ")) + self._pick(lexicon["mood_phrases"][other]["adjective"]))
                     moods.append(other)
         if self._chance(0.22):
-            country = self._pick(sorted(lexicon["countries"]))
+            country = rng.choices(*self.countries)[0]
             forms = lexicon["countries"][country]
             if forms.get("adj") and self._chance(0.65):
                 before.append(self._pick(forms["adj"]))
@@ -165,7 +173,7 @@ class Asker:
                 after.append(self._place(self._pick(forms["place"])))
             draft.add("countries", country)
         elif self._chance(0.1):
-            language = self._pick(sorted(lexicon["languages"]))
+            language = rng.choices(*self.languages)[0]
             after.append(self._pick(lexicon["languages"][language]))
             draft.add("languages", language)
         head = self._head(before, moods, genres)
@@ -224,7 +232,7 @@ class Asker:
         first, last = phrase.split(" ", 1)[0], phrase.lower()
         if first in {"something", "a", "an", "some", "the"} or self._chance(0.25):
             return phrase
-        plural = re.match(r"^[^⟦]*?(films|movies|flicks|stuff|ies|ers|uns|mas|als|ncs|ons|dies|cs)\b", last)
+        plural = re.match(r"^[^⟦]*?(films|movies|flicks|stuff|\w{3,}s)\b", last)
         if plural:
             return f"{self._pick(('some', 'good', 'a few'))} {phrase}" if self._chance(0.4) else phrase
         return f"{'an' if first[0].lower() in 'aeiou' else 'a'} {phrase}"

@@ -12,7 +12,7 @@ import gzip
 import json
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +34,11 @@ class World:
         for film in films:
             for genre in film.genres:
                 self.by_genre[genre].append(film)
+        self._counts = {name: Counter(v for film in films for v in getattr(film, name)) for name in ("countries", "languages")}
+
+    def counts(self, facet: str) -> Counter[str]:
+        """How many films have each value of ``countries`` or ``languages``."""
+        return self._counts[facet]
 
     def draw(self, rng: random.Random, count: int) -> list[Item]:
         """``count`` films with different titles."""

@@ -1,0 +1,115 @@
+"""Keeps the index in step with the catalogue: loads it, brings it up to date, or builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from retrieval.ann import Kind
+from retrieval.columns import Columns
+from retrieval.encoder import Encoder, Progress, item_text
+from retrieval.index import StampArray, VectorIndex
+from retrieval.index_files import IndexFault
+from retrieval.item import Item
+
+WantedKind = Kind | Literal["auto"]
+
+_PAGE = 512
+
+
+class ItemStore(Protocol):
+    """What the library needs of a catalogue; see `retrieval.catalogue.Catalogue`."""
+
+    @property
+    def digest(self) -> str:
+        """Changes with every change of an item."""
+        ...
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Item]: ...
+    def get(self, item_id: str) -> Item | None:
+        """The item, or None."""
+        ...
+
+    def many(self, ids: Iterable[str]) -> list[Item]:
+        """The items of ``ids`` in that order, missing ones left out."""
+        ...
+
+    def put(self, items: Iterable[Item]) -> object:
+        """Adds or replaces items."""
+        ...
+
+    def remove(self, ids: Iterable[str]) -> object:
+        """Removes items."""
+        ...
+
+
+def prepare(
+    catalogue: ItemStore, encoder: Encoder, folder: Path, kind: WantedKind, progress: Progress | None
+) -> tuple[VectorIndex, Columns]:
+    """The index in ``folder`` as the catalogue is now, and the columns beside it.
+
+    An index that is missing, damaged or another encoder's is built anew; one of an earlier state of the catalogue is
+    brought up to date by encoding the items whose text has changed.
+    """
+    digest = catalogue.digest
+    try:
+        old = VectorIndex.load(folder, encoder_digest=encoder.digest)
+    except (FileNotFoundError, IndexFault):
+        old = None
+    if old is not None and old.catalogue_digest == digest and not _misbuilt(old, kind):
+        return old, _columns(catalogue, old, progress)
+    index = _updated(catalogue, encoder, old, kind, progress)
+    index.catalogue_digest = digest
+    index.save(folder)
+    return index, _columns(catalogue, index, progress)
+
+
+def stamp(text: str) -> int:
+    """64 bits of a hash of ``text``: tells whether a vector is still that of an item."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _columns(catalogue: ItemStore, index: VectorIndex, progress: Progress | None) -> Columns:
+    columns = Columns(len(index.ids))
+    for done, item in enumerate(catalogue, 1):
+        if (row := index.row(item.id)) is not None:
+            columns.put(row, item)
+        if progress is not None and (done % _PAGE == 0 or done == len(index)):
+            progress("reading the catalogue", done, len(index))
+    return columns
+
+
+def _updated(
+    catalogue: ItemStore, encoder: Encoder, old: VectorIndex | None, kind: WantedKind, progress: Progress | None
+) -> VectorIndex:
+    """An index of the catalogue that keeps the vectors of ``old`` whose items' text is the same."""
+    ids: list[str] = []
+    stamps: list[int] = []
+    changed: list[int] = []
+    texts: list[str] = []
+    for item in catalogue:
+        text = item_text(item)
+        row = None if old is None else old.row(item.id)
+        ids.append(item.id)
+        stamps.append(stamp(text))
+        if old is None or row is None or int(old.stamps[row]) != stamps[-1]:
+            changed.append(len(ids) - 1)
+            texts.append(text)
+    marks: StampArray = np.array(stamps, dtype=np.uint64)
+    vectors = encoder.encode(texts, progress)
+    if old is not None:
+        old.remove(set(old.ids) - set(ids))
+        old.add([ids[place] for place in changed], vectors, marks[changed])
+        if not _misbuilt(old, kind):
+            return old
+        vectors = old.vectors([row for item_id in ids if (row := old.row(item_id)) is not None])
+    return VectorIndex.build(ids, vectors, kind, progress, stamps=marks, encoder_digest=encoder.digest)
+
+
+def _misbuilt(index: VectorIndex, kind: WantedKind) -> bool:
+    return index.needs_rebuild or kind not in {"auto", index.kind}

@@ -1,0 +1,1 @@
+"""The model engine: a vLLM server, kept running and spoken to."""

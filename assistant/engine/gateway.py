@@ -1,0 +1,280 @@
+"""Speaks to one vLLM server over HTTP, by token ids.
+
+Prompts travel as ids, never as text, so that what the model reads is exactly what `prompts.build` wrote. Only the
+routes in `ALLOWED` are ever called: vLLM guards none of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+
+from assistant.dialogue.types import FinishReason, Usage
+from assistant.errors import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
+
+__all__ = ["ALLOWED", "MAX_LABELS", "Completion", "Delta", "Engine", "Sampling", "VllmEngine"]
+
+FloatArray = npt.NDArray[np.float64]
+
+ALLOWED = frozenset({("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions")})
+MAX_LABELS = 128
+"""vLLM's own bound on ``logprob_token_ids``."""
+
+TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+"""Seconds to connect, and between two pieces of an answer."""
+
+HEALTH_TIMEOUT = httpx.Timeout(5.0)
+_MESSAGE_LENGTH = 300
+_VERSION = "check that it is vLLM 0.32."
+_SERVER_ERROR = 500
+# xgrammar 0.2.8 lets control characters into strings of bounded length; compact JSON holds none anywhere.
+_NO_CONTROLS = dict.fromkeys(range(0x20), " ")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn. ``temperature`` 0 takes the likeliest token; ``stop`` ends the reply before its text."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a reply. One of the last carries ``finish_reason``, the very last ``usage``."""
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole reply."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+
+
+class Engine(Protocol):
+    """What the dialogue and the API need of a model engine. Every method raises EngineError.
+
+    ``prompt`` is a sequence of token ids, ``model`` a name that the engine serves.
+    """
+
+    def generate(
+        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Streams a reply; closing the generator aborts it. ``schema`` is a JSON schema that the text will follow."""
+        ...
+
+    async def complete(
+        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+    ) -> Completion:
+        """As `generate`, all at once."""
+        ...
+
+    async def label_logprobs(self, prompt: Sequence[int], labels: Sequence[int], *, model: str) -> FloatArray:
+        """Log-probabilities, float64 (n,), of the next token being each of ``labels``, given that it is one of them."""
+        ...
+
+    async def models(self) -> list[str]:
+        """The names served."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Whether the engine answers; never raises."""
+        ...
+
+
+class VllmEngine:
+    """A vLLM server at ``base_url``. May be shared by concurrent turns; close it with `aclose`.
+
+    A connection that is refused is tried once more; nothing that reached the server is ever sent again.
+    """
+
+    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            transport=transport or httpx.AsyncHTTPTransport(retries=1, limits=limits),
+            timeout=TIMEOUT,
+            # Conversations must not pass through a proxy that the environment names.
+            trust_env=False,
+        )
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        await self._client.aclose()
+
+    async def generate(
+        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """See `Engine.generate`. Closing the generator closes the HTTP stream, at which vLLM aborts the request."""
+        body = {**_body(prompt, model, sampling, schema), "stream": True, "stream_options": {"include_usage": True}}
+        async with self._request("POST", "/v1/completions", body) as response, aclosing(_events(response)) as events:
+            async for event in events:
+                delta = _delta(event)
+                yield delta if schema is None else replace(delta, text=delta.text.translate(_NO_CONTROLS))
+
+    async def complete(
+        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+    ) -> Completion:
+        """See `Engine.complete`."""
+        # Streamed, so that a long reply does not run into the time allowed between two pieces.
+        text, reason, usage = "", None, None
+        async with aclosing(self.generate(prompt, model=model, sampling=sampling, schema=schema)) as deltas:
+            async for delta in deltas:
+                text += delta.text
+                reason, usage = delta.finish_reason or reason, delta.usage or usage
+        if reason is None or usage is None:
+            raise EngineError(f"The engine's answer lacks its end or its token counts; {_VERSION}")
+        return Completion(text, reason, usage)
+
+    async def label_logprobs(self, prompt: Sequence[int], labels: Sequence[int], *, model: str) -> FloatArray:
+        """See `Engine.label_logprobs`. ValueError unless there are 1 to `MAX_LABELS` labels, all different."""
+        if not 0 < len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
+            raise ValueError(f"label_logprobs takes 1 to {MAX_LABELS} different token ids, not {list(labels)}")
+        body = {
+            **_body(prompt, model, Sampling(max_tokens=1), None),
+            # vLLM wants both; the ids decide what is returned.
+            "logprobs": 1,
+            "logprob_token_ids": list(labels),
+            "return_tokens_as_token_ids": True,
+        }
+        answer = await self._json("POST", "/v1/completions", body)
+        try:
+            found = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+            values = np.array([found[f"token_id:{label}"] for label in labels], dtype=np.float64)
+        except (KeyError, IndexError, TypeError) as missing:
+            raise EngineError(f"The engine returned no log-probabilities for the labels; {_VERSION}") from missing
+        if not np.isfinite(values).all():
+            raise EngineError("The engine returned log-probabilities that are not finite: check the model's weights.")
+        normalised: FloatArray = values - np.logaddexp.reduce(values)
+        return normalised
+
+    async def models(self) -> list[str]:
+        """See `Engine.models`."""
+        answer = await self._json("GET", "/v1/models")
+        return [str(model["id"]) for model in answer.get("data", ())]
+
+    async def healthy(self) -> bool:
+        """See `Engine.healthy`. Gives up after 5 s."""
+        try:
+            async with self._request("GET", "/health", patience=HEALTH_TIMEOUT):
+                return True
+        except EngineError:
+            return False
+
+    async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        async with self._request(method, path, body) as response:
+            return _parsed(await response.aread())
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, patience: httpx.Timeout = TIMEOUT
+    ) -> AsyncIterator[httpx.Response]:
+        """An answered request, its body not yet read; the one place that talks to the engine."""
+        if (method, path) not in ALLOWED:
+            raise ValueError(f"{method} {path} is not among the routes of the engine that may be called")
+        try:
+            async with self._client.stream(method, path, json=body, timeout=patience) as response:
+                if response.is_error:
+                    raise _refusal(response.status_code, await response.aread(), response.headers.get("retry-after"))
+                yield response
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise EngineUnavailable("The engine does not answer: it is starting or restarting. Try again.") from error
+        except httpx.TimeoutException as error:
+            silent = f"The engine sent nothing for {patience.read:.0f} s."
+            raise EngineTimeout(f"{silent} Try again, or ask for less.") from error
+        except httpx.HTTPError as error:
+            raise EngineUnavailable("The engine broke off: it may be restarting. Try again.") from error
+
+
+def _body(
+    prompt: Sequence[int], model: str, sampling: Sampling, schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "prompt": list(prompt),
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if schema is not None:
+        # That no whitespace is written between the parts is the server's setting: see assistant.engine.command.
+        body["structured_outputs"] = {"json": schema}
+    return body
+
+
+async def _events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
+    """The JSON of each server-sent event; EngineUnavailable when the stream ends before ``[DONE]``.
+
+    Splits at newlines only: httpx's own lines also break at U+2028 and U+0085, which vLLM sends unescaped.
+    """
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            yield _parsed(data)
+    raise EngineUnavailable("The engine broke off in the middle of a reply: it may be restarting. Try again.")
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(data)
+    except ValueError as error:
+        raise EngineError(f"The engine's answer is not JSON; {_VERSION}") from error
+    if not isinstance(parsed, dict):
+        raise EngineError(f"The engine's answer is not a JSON object; {_VERSION}")
+    if refusal := parsed.get("error"):
+        code = refusal.get("code") if isinstance(refusal, dict) else None
+        raise _refusal(code if isinstance(code, int) else _SERVER_ERROR, data, None)
+    return parsed
+
+
+def _delta(answer: dict[str, Any]) -> Delta:
+    choice: dict[str, Any] = next(iter(answer.get("choices") or ()), {})
+    reason = choice.get("finish_reason")
+    if reason not in {None, "stop", "length"}:
+        raise EngineError(f"The engine ended the reply early ({reason}). Try again; its log says why.")
+    usage = answer.get("usage")
+    return Delta(
+        choice.get("text") or "",
+        reason,
+        None if usage is None else Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"])),
+    )
+
+
+def _refusal(status: int, content: bytes, retry_after: str | None) -> EngineError:
+    """The error that stands for an HTTP status of the engine."""
+    try:
+        said = str(json.loads(content)["error"]["message"]).partition("\n")[0][:_MESSAGE_LENGTH]
+    except (ValueError, KeyError, TypeError):
+        said = f"HTTP {status}"
+    if status in {429, 503}:
+        seconds = int(retry_after) if retry_after is not None and retry_after.isdigit() else 5
+        return EngineUnavailable(f"The engine is busy or starting: {said}", seconds)
+    if status >= _SERVER_ERROR:
+        return EngineError(f"The engine failed: {said}. Its log says why.")
+    return EngineRejected(f"The engine refused the request: {said}", status)

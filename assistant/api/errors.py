@@ -115,7 +115,7 @@ def _invalid(errors: Sequence[Any]) -> Problem:
 
 def _http(error: HTTPException) -> Problem:
     phrase = HTTPStatus(error.status_code).phrase
-    message, code = str(error.detail), phrase.lower().replace(" ", "_")
+    message, code = str(error.detail), getattr(error, "code", phrase.lower().replace(" ", "_"))
     if message == phrase:
         message = {404: "There is nothing at this address; docs/api.md lists every route."}.get(
             error.status_code, f"{phrase}: docs/api.md shows how this route is called."

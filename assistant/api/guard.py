@@ -33,7 +33,15 @@ HEADERS = {
 }
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TOO_LARGE = f"The body is larger than {BODY_LIMIT // 1024} KiB. Send fewer or shorter messages."
+
+
+class BodyTooLarge(HTTPException):
+    """413: more came than `BODY_LIMIT` bytes, whatever length was declared."""
+
+    code = "request_too_large"
+
+    def __init__(self) -> None:
+        super().__init__(413, f"The body is larger than {BODY_LIMIT // 1024} KiB. Send fewer or shorter messages.")
 
 
 def allowed_hosts(bound_to: str) -> frozenset[str] | None:
@@ -64,7 +72,7 @@ class Guard:
         request_id = _request_id(headers.get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
-        refusal = self._refusal(headers)
+        refusal = self._refusal(headers, request_id)
         try:
             if refusal is not None:
                 await refusal.response()(scope, receive, answer.send)
@@ -78,13 +86,13 @@ class Guard:
             if not answer.started:
                 await problem.response()(scope, receive, answer.send)
 
-    def _refusal(self, headers: Headers) -> Problem | None:
+    def _refusal(self, headers: Headers, request_id: str) -> Problem | None:
         if self.hosts is not None and _host_name(headers.get("host", "")) not in self.hosts:
             message = "This server listens on this machine only: call it by 127.0.0.1, or start it with --host 0.0.0.0."
             return Problem(400, message, "host_not_allowed")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > BODY_LIMIT:
-            return Problem(413, _TOO_LARGE, "request_too_large")
+            return problem_of(BodyTooLarge(), request_id)
         return None
 
 
@@ -114,7 +122,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         total += len(message.get("body", b""))
         if total > BODY_LIMIT:
-            raise HTTPException(413, _TOO_LARGE)
+            raise BodyTooLarge
         return message
 
     return counted

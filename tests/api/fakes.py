@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from assistant.api.app import create_app
 from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Text, TurnRequest, Usage
@@ -96,11 +97,11 @@ def client_of(app: FastAPI, base_url: str = "http://127.0.0.1:8000") -> httpx.As
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+def served(app: Starlette, log_level: str = "warning") -> Iterator[str]:
     """``app`` on a real port for as long as the block runs; gives its base URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+        server = uvicorn.Server(uvicorn.Config(app, log_level=log_level, timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -49,6 +49,7 @@ async def test_a_large_body_is_refused_by_its_declared_length():
     answer = await fetch("POST", CHAT, content=b" " * (1024 * 1024 + 1))
     assert answer.status_code == 413
     assert "1024 KiB" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["code"] == "request_too_large"
 
 
 async def test_a_large_body_is_refused_when_its_length_is_not_declared():
@@ -58,7 +59,7 @@ async def test_a_large_body_is_refused_when_its_length_is_not_declared():
 
     answer = await fetch("POST", CHAT, content=pieces(), headers={"content-type": "application/json"})
     assert answer.status_code == 413
-    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert answer.json()["error"]["code"] == "request_too_large"
 
 
 async def test_a_clients_request_id_comes_back_when_it_is_well_formed():

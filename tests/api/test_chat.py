@@ -96,7 +96,15 @@ async def test_length_is_passed_on_as_the_finish_reason():
 async def test_sampling_and_the_wish_reach_the_dialogue():
     assistant = ScriptedAssistant()
     await ask(
-        assistant, temperature=0, top_p=0.5, seed=7, stop="END", max_tokens=50, wish={"genres": ["drama"]}, n=1, user="x"
+        assistant,
+        temperature=0,
+        top_p=0.5,
+        seed=7,
+        stop="END",
+        max_tokens=50,
+        wish={"genres": ["drama"]},
+        n=1,
+        user="x",
     )
 
     turn = assistant.requests[0]
@@ -258,7 +266,7 @@ async def test_a_client_that_leaves_ends_the_generation(script, stream):
 async def test_nothing_of_a_conversation_is_logged(script, stream, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     messages = [{"role": "user", "content": "xyzzy"}]
-    with served(app_with(ScriptedAssistant(script))) as url:
+    with served(app_with(ScriptedAssistant(script)), log_level="debug") as url:
         async with httpx.AsyncClient() as client:
             for last in (messages, messages * 300):
                 body = {"model": "sotto", "messages": last, "stream": stream}

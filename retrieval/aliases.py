@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from retrieval.evidence import weight_of
 from retrieval.folding import ARTICLES, ENGLISH_ARTICLES, fold, numerals, tokens
@@ -19,6 +19,7 @@ _SUBTITLE = re.compile(r"\s*[:–—]\s|\s-\s|\s\(|,?\s+or:\s|,\s+or\b")
 _TRAILING_ARTICLE = re.compile(r"^(?P<title>.+), (?P<article>[A-Za-z]{1,3}['’]?)$")
 _LONE_ROMAN = {"v": "5", "x": "10", "i": "1"}
 _ACRONYM = re.compile(r"[^\W\d_](?:[.*·][^\W\d_])+[.*·]?(?=\s)")
+_PARTICLES = ("de", "del", "della", "di", "da", "du", "la", "le", "mac", "mc", "van", "von")
 _SHORTEST_PART = 4
 _JOINED_FROM = 5
 _JOINED_WORDS = 3
@@ -45,6 +46,19 @@ def names_of(item: Item, common: Collection[str]) -> Iterator[tuple[Words, float
             yield from ((part, PART_OF_TITLE) for part in _beginnings(words, common))
         for part in _parts(title):
             yield from ((words, PART_OF_TITLE) for words in _variants(part, articles))
+
+
+def name_variants(words: Sequence[str]) -> Iterator[Words]:
+    """A person's folded name, also with the surname's particle written apart or joined: ``di caprio``, ``deniro``."""
+    if not words:
+        return
+    *before, last = words
+    yield (*before, last)
+    if before and before[-1] in _PARTICLES:
+        yield (*before[:-1], before[-1] + last)
+    for particle in _PARTICLES:
+        if before and last.startswith(particle) and len(last) - len(particle) > _SHORTEST_PART:
+            yield (*before, particle, last.removeprefix(particle))
 
 
 def ordinary_words(items: Iterable[Item]) -> set[str]:

@@ -19,6 +19,7 @@ from retrieval.words import (
     JOINS,
     NEVER_NAMES,
     NOT_LIKINGS,
+    OPINIONS,
     PERSON_CUES,
     TWO_WORD_CUES,
     WEAK_PERSON_CUES,
@@ -36,7 +37,7 @@ _YEAR_BEFORE = re.compile(
 _ARTICLE_BEFORE = re.compile(r"\b(?P<article>the|an?)\s+$", re.IGNORECASE)
 _NEAR = 40
 _LOOKAHEAD = 4
-_HEAD_NOUN_WEIGHT = 2.0
+_LITTLE = 2.5
 _SHOUTED = 0.8
 _FEW_WORDS = 3
 
@@ -45,9 +46,9 @@ def weight_of(words: Sequence[str]) -> float:
     """How unlikely it is that ``words`` meet in plain text: the sum of the logarithms of their ranks by frequency."""
     ranks = common_words()
     return sum(
-        _HEAD_NOUN_WEIGHT if word in HEAD_NOUNS else math.log(ranks.get(word, len(ranks)) + 2)
+        _LITTLE if word in HEAD_NOUNS | OPINIONS else math.log(ranks.get(word, len(ranks)) + 2)
         for word in words
-        if word not in FUNCTION_WORDS
+        if word in OPINIONS or word not in FUNCTION_WORDS
     )
 
 
@@ -79,15 +80,26 @@ class Message:
                 continue
             if not surface[0].isupper():
                 return False
-            abbreviation = surface.isupper() and len(surface) <= _FEW_WORDS
-            telling = telling or not (self.begins_sentence(place) or abbreviation or word.form in NEVER_NAMES)
-        return telling
+            shouted = surface.isupper() and len(surface) > 1
+            telling = telling or not (self.begins_sentence(place) or shouted or word.form in NEVER_NAMES)
+        return telling and not self._inside_a_name(first, last)
 
     def begins_sentence(self, place: int) -> bool:
         """Whether a word is the first of its sentence."""
         start = self.words[place].start
         before = self.text[max(0, start - _NEAR) : start]
         return not before.strip(_QUOTES + " (-") or bool(_SENTENCE_END.search(before))
+
+    def _inside_a_name(self, first: int, last: int) -> bool:
+        """Whether a single word is joined by another capitalised one, and so is a part of some other name."""
+        for place, gap in ((first - 1, first), (last, last)):
+            if last - first > 1 or not 0 <= place < len(self.words) or not gap:
+                continue
+            word = self.words[place]
+            alone = self.text[self.words[gap - 1].end : self.words[gap].start].strip()
+            if not alone and self.text[word.start].isupper() and word.form not in FUNCTION_WORDS | CUES | NEVER_NAMES:
+                return True
+        return False
 
     def upper_case(self, place: int) -> bool:
         """Whether a word begins with a capital, in a message in which that says anything."""

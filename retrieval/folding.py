@@ -25,7 +25,7 @@ _NUMBER_WORDS = (
 _NUMBERS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS.split())}
 _SPELLINGS = {"theatre": "theater", "centre": "center", "grey": "gray"}
 _BRITISH = re.compile(r"(?<=\w\w\w)our(?=s?$)")
-_PARTS = frozenset({"part", "episode", "chapter", "volume", "vol", "no", "number", "pt"})
+_PARTS = frozenset({"part", "episode", "chapter", "volume", "vol", "number", "pt"})
 
 ENGLISH_ARTICLES = frozenset({"the", "a", "an"})
 _FOREIGN_ARTICLES = (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from retrieval.aliases import names_of, ordinary_words
+from retrieval.aliases import name_variants, names_of, ordinary_words
 from retrieval.evidence import Message, weight_of
 from retrieval.folding import ARTICLES, ENGLISH_ARTICLES, fold, numerals, tokens
 from retrieval.item import Item
@@ -30,6 +30,7 @@ _TYPO_IN_ONE_WORD = 6
 _LONG_PHRASE = 4
 _EVERYDAY = 1200
 _KNOWN_CREDITS = 2
+_FAMOUS_CREDITS = 4
 _CLEARLY = 2.0
 _OWN_TOPIC = 2
 _SAMPLE = 20_000
@@ -171,7 +172,13 @@ class Linker:
         if len(words) > 1:
             return all(word in self._common for word in words)
         (written,) = words
-        return len(written) < _TYPO_IN_ONE_WORD or match.key in self._common or written in self._title_names.speller
+        plural = match.key in {f"{written}s", written.removesuffix("s")}
+        return (
+            plural
+            or len(written) < _TYPO_IN_ONE_WORD
+            or match.key in self._common
+            or written in self._title_names.speller
+        )
 
     def _title(self, message: Message, match: Match, refs: dict[int, float]) -> _Proposal:
         begin, end = message.words[match.start].start, message.end(match.end - 1, match.key)
@@ -250,7 +257,8 @@ class Linker:
         capitals = message.capitalised(first, match.end)
         rank = common_words().get(word.form)
         if rank is None and word.form not in self._facets and word.form not in FUNCTION_WORDS:
-            told = credited or capitals or siblings or message.weakly_credited(first)
+            famous = match.likeness == 1 and best.credits >= _FAMOUS_CREDITS and len(match.key) >= _TYPO_IN_ONE_WORD
+            told = famous or credited or capitals or siblings or message.weakly_credited(first)
         else:
             told = credited and word.form not in FUNCTION_WORDS and (capitals or (rank or 0) >= _EVERYDAY)
         if not told and first == match.start:
@@ -294,12 +302,12 @@ class Linker:
         if ref is None:
             ref = self._person_places[key] = len(self._people)
             self._people.append(_Person(name))
-            words = key.split()
-            if len(words) > 1:
-                self._person_names.add(words, ref)
-                self._first_names.add(words[0])
-            if words and len(words[-1]) > _SHORT - 1:
-                self._surnames.add(words[-1:], ref)
+            for words in name_variants(key.split()):
+                if len(words) > 1:
+                    self._person_names.add(words, ref)
+                if len(words[-1]) >= _SHORT:
+                    self._surnames.add(words[-1:], ref)
+            self._first_names.update(key.split()[:-1][:1])
         self._people[ref].credits += 1
         self._people[ref].popularity += popularity
 

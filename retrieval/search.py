@@ -12,12 +12,13 @@ import numpy as np
 
 from retrieval.ann import BoolArray, FloatArray, IntArray
 from retrieval.bundled import open_catalogue
+from retrieval.catalogue import Facets
 from retrieval.encoder import Encoder, Progress, TextEncoder, item_text
 from retrieval.index import VectorIndex, VectorSearch
 from retrieval.item import Item
 from retrieval.linker import Linker
 from retrieval.mmr import diversify, series_name
-from retrieval.relax import relaxations
+from retrieval.relax import relax
 from retrieval.scoring import Query, Weights, components, kinship, query_text, total
 from retrieval.upkeep import ItemStore, WantedKind, prepare, stamp
 from retrieval.wish import Wish
@@ -160,14 +161,14 @@ class Library:
     def search_relaxed(
         self, wish: Wish, text: str = "", k: int = 20, seed_exclude: Collection[str] = ()
     ) -> tuple[list[Candidate], tuple[str, ...]]:
-        """As `search`; when nothing fits, by the nearest relaxation that something fits, with what it loosens."""
+        """As `search`; when nothing fits, by the nearest relaxation that something fits, with what it gives up."""
         if found := self.search(wish, text, k, seed_exclude):
             return found, ()
-        for loosened, wider in relaxations(wish):
+        for given_up, wider in relax(wish):
             with self._lock:
                 fits = self._allowed(wider, seed_exclude).any()
             if fits and (found := self.search(wider, text, k, seed_exclude)):
-                return found, loosened
+                return found, given_up
         return [], ()
 
     def _allowed(self, wish: Wish, excluded: Collection[str]) -> BoolArray:

@@ -29,10 +29,13 @@ FUNCTION_WORDS = _words(
 CUES = _words(
     """
     like liked likes love loved loves loving adore adored enjoy enjoyed enjoying seen saw watch watched watching
-    rewatched rewatch hate hated dislike disliked prefer called titled named finished directed wrote
+    rewatched rewatch hate hated dislike disliked prefer called titled named finished directed wrote compare versus vs
     """
 )
 """A title is likely to follow one of these."""
+
+OPINIONS = _words("great good nice bad best better old new older newer little")
+"""Adjectives that tell little, but something as a part of a longer title."""
 
 TWO_WORD_CUES = _words(
     """

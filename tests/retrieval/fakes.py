@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from retrieval.catalogue import Facets
 from retrieval.encoder import FloatArray, Progress
 from retrieval.item import Item
 
@@ -59,6 +60,14 @@ class MemoryCatalogue:
     def digest(self) -> str:
         text = "\n".join(item.model_dump_json() for item in self)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def facets(self) -> Facets:
+        def values(name: str) -> tuple[str, ...]:
+            return tuple(sorted({value for item in self for value in getattr(item, name)}))
+
+        kinds = tuple(sorted({item.kind for item in self}))
+        return Facets(values("genres"), values("moods"), values("countries"), values("languages"), kinds)
 
     def put(self, items: Iterable[Item]) -> None:
         self._items.update((item.id, item) for item in items)

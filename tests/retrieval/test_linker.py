@@ -112,6 +112,9 @@ def test_ambiguous_titles_go_by_year_or_popularity(linker: Linker, text: str, fi
         "thanks, that's good",
         "a film from 2001 with a star",
         "a story of love and war",
+        "we rafted down the Drive River",
+        "END OF THE HOME GAME",
+        "No I have not",
     ],
 )
 def test_plain_words_are_not_titles(linker: Linker, text: str) -> None:
@@ -147,6 +150,7 @@ def test_titles_of_plain_words_are_linked_where_they_are_meant(linker: Linker, t
         ("I adore Hitchcock", ["Alfred Hitchcock"]),
         ("starring De Niro", ["Robert De Niro"]),
         ("films by Lee", []),
+        ("robert deniro", ["Robert De Niro"]),
         ("directed by Spike Lee", ["Spike Lee"]),
     ],
 )

@@ -10,12 +10,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from retrieval.evidence import common_words
 from retrieval.folding import fold
 from retrieval.item import Item
 from retrieval.linker import Linker
 from retrieval.relax import YEARS_WIDER
 from retrieval.wish import Wish
+from retrieval.words import common_words
 
 _YEAR = re.compile(r"\b((?:1[89]|20)\d\d)(s?)\b")
 _DECADE = re.compile(r"\b([0-9]0)s\b")

@@ -16,7 +16,7 @@ from assistant.engine.gateway import Completion
 from assistant.evaluation.gold import Checks
 from assistant.evaluation.grounding import Sources, ungrounded
 from assistant.evaluation.record import Calls
-from assistant.evaluation.score import degenerate, names_item, satisfiable, violations, wish_faults
+from assistant.evaluation.score import degenerate, is_bound, names_item, satisfiable, violations, wish_faults
 from retrieval.item import Item
 from retrieval.search import Library
 from retrieval.wish import Wish
@@ -98,8 +98,10 @@ class Judge:
         return [Score(measure, expected.part, expected.id, float(not detail), detail) for measure, detail in found]
 
     def _binds(self, seen: Seen, expected: Expectation, named: Sequence[str]) -> bool:
-        """False where a relaxation was right: nothing that is new to the person meets the constraints."""
-        if seen.plan.task != "relaxed" or expected.constraints is None:
+        """False where nothing is to be kept, or a relaxation was right as nothing new to the person fits."""
+        if expected.constraints is None or not is_bound(expected.constraints):
+            return False
+        if seen.plan.task != "relaxed":
             return True
         return satisfiable(expected.constraints, self._items, {*expected.before, *named})
 

@@ -11,10 +11,10 @@ from pydantic import JsonValue
 
 from assistant.dialogue.edit import Edit
 from assistant.evaluation.gold import HARD_FIELDS, NAME_FIELDS, TITLE_FIELDS, Checks, Utterance
-from retrieval.evidence import FUNCTION_WORDS
 from retrieval.folding import fold
 from retrieval.item import Item
 from retrieval.wish import Wish
+from retrieval.words import FUNCTION_WORDS
 
 SLOT_FIELDS = tuple(name for name in Edit.model_fields if name not in {"act", "kind"})
 SAME_TOPIC = 0.5
@@ -116,6 +116,12 @@ def violations(item: Item, wish: Wish) -> list[str]:
     ):
         found += [f"{value} was refused" for value in values if value in held[name]]
     return found
+
+
+def is_bound(wish: Wish) -> bool:
+    """Whether ``wish`` holds anything that an item can break."""
+    fields = (*HARD_FIELDS, *TITLE_FIELDS[1:], "year_from", "year_to")
+    return any(getattr(wish, name) not in {None, ()} for name in fields)
 
 
 def satisfiable(wish: Wish, items: Iterable[Item], gone: Collection[str] = ()) -> bool:

@@ -11,6 +11,7 @@ from assistant.evaluation.gold import Checks, Utterance, load_gold
 from assistant.evaluation.score import (
     Counts,
     degenerate,
+    is_bound,
     names_item,
     opening,
     resolved,
@@ -122,6 +123,13 @@ def test_fields_that_an_act_gives_no_effect_do_not_count():
 )
 def test_hard_constraints_bind_an_item(wish, broken):
     assert bool(violations(ALIEN, wish)) is broken
+
+
+def test_only_what_an_item_can_break_binds():
+    assert not is_bound(Wish(moods=("funny",), about="trains", count=5))
+    assert is_bound(Wish(year_to=1980))
+    assert is_bound(Wish(not_people=("Ridley Scott",)))
+    assert is_bound(Wish(seen=("alien-1979",)))
 
 
 def test_a_wish_is_satisfiable_by_what_is_new():

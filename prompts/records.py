@@ -53,9 +53,7 @@ class WishLike(Protocol):
     @property
     def languages(self) -> tuple[str, ...]: ...
     @property
-    def year_from(self) -> int | None: ...
-    @property
-    def year_to(self) -> int | None: ...
+    def years(self) -> str: ...
     @property
     def kind(self) -> str | None: ...
     @property
@@ -65,15 +63,6 @@ class WishLike(Protocol):
 def plain(text: str) -> str:
     """``text`` on one line without brackets, which are the prompts' own marks for labels and slots."""
     return " ".join(text.replace("[", "(").replace("]", ")").split())
-
-
-def years_phrase(first: int | None, last: int | None) -> str:
-    """``1980-1989``, ``1980 or later``, ``1989 or earlier``, or the empty string."""
-    if first is not None and last is not None:
-        return str(first) if first == last else f"{first}-{last}"
-    if first is not None:
-        return f"{first} or later"
-    return f"{last} or earlier" if last is not None else ""
 
 
 def wish_line(wish: WishLike, liked: Sequence[str] = ()) -> str:
@@ -89,8 +78,8 @@ def wish_line(wish: WishLike, liked: Sequence[str] = ()) -> str:
         parts.append(f"from {' or '.join(wish.countries)}")
     if wish.languages:
         parts.append(f"in {' or '.join(wish.languages)}")
-    if years := years_phrase(wish.year_from, wish.year_to):
-        parts.append(years)
+    if wish.years:
+        parts.append(wish.years)
     parts += [f"not {value}" for value in (*wish.not_genres, *wish.not_moods, *wish.not_people)]
     slots = [f"like [T{n}] {plain(label)}" for n, label in enumerate(liked, 1)]
     return ", ".join([*map(plain, parts), *slots]) or "anything"

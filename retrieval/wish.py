@@ -21,6 +21,15 @@ DEFAULT_COUNT = 3
 MAX_COUNT = 10
 
 
+def years_phrase(first: int | None, last: int | None) -> str:
+    """``1980-1989``, ``1980 or later``, ``1989 or earlier``, or the empty string."""
+    if first is not None and last is not None:
+        return str(first) if first == last else f"{first}-{last}"
+    if first is not None:
+        return f"{first} or later"
+    return f"{last} or earlier" if last is not None else ""
+
+
 class Wish(BaseModel):
     """Hard constraints (years, genres, people, kind, countries, languages and every ``not_``), soft ones, and leanings.
 
@@ -52,3 +61,8 @@ class Wish(BaseModel):
     def is_empty(self) -> bool:
         """True when nothing is asked for: no liking, no constraint, no topic."""
         return self == Wish(dislike=self.dislike, seen=self.seen, count=self.count)
+
+    @property
+    def years(self) -> str:
+        """The wanted years in words, see `years_phrase`."""
+        return years_phrase(self.year_from, self.year_to)

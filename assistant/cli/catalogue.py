@@ -117,7 +117,7 @@ def search(
         raise failure("nothing in the catalogue fits, however the wish is relaxed")
     else:
         if relaxed:
-            console.print(f"Nothing fits exactly; these come nearest, {' and '.join(relaxed)}:")
+            console.print(f"Nothing fits exactly; these come nearest without {' and '.join(relaxed)}:")
         _print_candidates(found)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prompts.records import years_phrase
 from retrieval.item import Item
 from retrieval.wish import Wish
 
@@ -16,7 +15,7 @@ def reason(wish: Wish, item: Item, liked: Sequence[str] = ()) -> str:
     parts += [name for name in wish.people if name in item.names]
     parts += [value for value in wish.countries if value in item.countries]
     parts += [f"in {value}" for value in wish.languages if value in item.languages]
-    if item.year is not None and years_phrase(wish.year_from, wish.year_to):
+    if item.year is not None and wish.years:
         parts.append(str(item.year))
     topic = set(wish.about.lower().split())
     parts += [word for word in item.keywords if topic & set(word.split())][:2]

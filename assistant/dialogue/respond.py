@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -45,7 +45,7 @@ class Responder:
     def __init__(self, engine: Engine, tokenizer: ChatTokenizer, vocabulary: Vocabulary) -> None:
         self._engine, self._tokenizer, self._vocabulary = engine, tokenizer, vocabulary
 
-    async def stream(self, brief: Brief, request: TurnRequest, outcome: Outcome) -> AsyncIterator[str]:
+    async def stream(self, brief: Brief, request: TurnRequest, outcome: Outcome) -> AsyncGenerator[str, None]:
         """Verified sentences, ready to show.
 
         At a sentence that does not hold, generation begins again behind the last good one with another seed, at
@@ -74,7 +74,7 @@ class Responder:
 
     async def _sentences(
         self, prompt: Sequence[int], said: str, request: TurnRequest, attempt: int, outcome: Outcome
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         written = self._tokenizer.encode(said, add_special_tokens=False) if said else []
         left = request.max_tokens - len(written)
         if left <= 0:
@@ -96,7 +96,10 @@ class Responder:
                     outcome.finish_reason = "length" if delta.finish_reason == "length" else "stop"
                 for sentence in cutter.push(delta.text):
                     yield sentence
-        if rest := cutter.rest():
+        rest = cutter.rest()
+        if outcome.finish_reason == "length" and rest.rfind("[") > rest.rfind("]"):
+            rest = rest[: rest.rfind("[")]  # the limit fell into the middle of a slot
+        if rest:
             yield rest
 
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prompts.records import years_phrase
 from retrieval.item import Item
 from retrieval.wish import Wish
 
@@ -79,7 +78,7 @@ class Slots:
         first, last = self.wish.year_from, self.wish.year_to
         if first is not None and last == first + 9 and first % 10 == 0:
             return f"the {first}s"
-        return years_phrase(first, last)
+        return self.wish.years
 
 
 def listed(values: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,7 @@ from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation,
 from assistant.dialogue.understand import Reading, Understander
 from assistant.engine.gateway import Engine
 from prompts.build import MAX_HISTORY, ChatTokenizer
+from prompts.records import wish_line
 from retrieval.item import Item
 from retrieval.search import Candidate, Library
 
@@ -60,7 +61,7 @@ class Assistant:
             RunnableLambda(self._understand) | RunnableLambda(self._retrieve) | RunnableLambda(self._rank)
         )
 
-    async def stream(self, request: TurnRequest) -> AsyncIterator[Event]:
+    async def stream(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
         """A `Plan`, then `Text` pieces, then `Done`. Closing the iterator aborts the generation in the engine."""
         turn = await self._chain.ainvoke(Turn(request))
         brief = self._brief(turn)
@@ -85,7 +86,7 @@ class Assistant:
         started = time.perf_counter()
         known = {*reading.past, *reading.named}
         candidates, relaxed = await asyncio.to_thread(
-            self._library.search_relaxed, reading.wish, k=MOST_CANDIDATES, exclude=known
+            self._library.search_relaxed, reading.wish, "", MOST_CANDIDATES, known
         )
         timings = {**turn.timings, "retrieve": time.perf_counter() - started}
         return replace(turn, candidates=tuple(candidates), relaxed=tuple(relaxed), timings=timings)
@@ -110,7 +111,8 @@ class Assistant:
         task, spoken = self._task(turn, items)
         wish = reading.before if task == "why" else reading.wish
         liked = tuple(item.label for item in self._library.catalogue.many(wish.like[-3:]))
-        return Brief(task, wish, spoken, reading.message, liked, " and ".join(turn.relaxed))
+        missing = wish_line(wish) if task == "none" else " and ".join(turn.relaxed)
+        return Brief(task, wish, spoken, reading.message, liked, missing)
 
     def _task(self, turn: Turn, items: tuple[Item, ...]) -> tuple[Task, tuple[Item, ...]]:
         reading = turn.read

@@ -1,7 +1,7 @@
 """Checks each sentence the model writes against the records, before anyone sees it.
 
 A sentence may hold slots, words of the person, and words of the records it speaks of. A title, name, year, genre
-or mood from anywhere else makes it ungrounded: it is not shown.
+or mood from anywhere else makes it ungrounded: it is not shown. What a sentence denies is no claim.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ BOUNDARY = re.compile(r"(?<=[.!?])[\"')]*\s+|(?<=\.about\])\s+|\n+")
 CAPITALISED = re.compile(r"(?<![.!?:]\s)(?<!^)(?<![\"“(])\b[A-Z][\w'’-]+")
 NUMBER = re.compile(r"\d{3,}")
 OWN_WORDS = frozenset({"Sotto", "I'm", "I'd", "I'll", "I've"})
+DENIAL = re.compile(r"\b(not|no|than|rather|hardly|without|instead)\b|n't\b", re.I)
 LONGEST_REPEAT = 3
 
 
@@ -84,7 +85,7 @@ class Verifier:
         for word in CAPITALISED.findall(bare):
             if word not in OWN_WORDS and _folded(word) not in known:
                 return f"name {word}"
-        if not claims or not about:
+        if not claims or not about or DENIAL.search(bare):
             return None
         wish = self.slots.wish
         allowed = {*wish.genres, *wish.moods, *(v for item in about for v in (*item.genres, *item.moods, *item.keywords))}

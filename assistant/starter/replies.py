@@ -14,7 +14,6 @@ from typing import Any
 from assistant.dialogue.types import Task
 from assistant.starter.banks import bank
 from assistant.starter.world import World
-from prompts.records import years_phrase
 from retrieval.item import Item
 from retrieval.wish import Wish
 
@@ -138,8 +137,8 @@ class Answerer:
         words.append(self._pick(self.lexicon["genre_nouns"].get(wish.genres[0], ["film"])) if wish.genres else "something")
         if wish.about:
             words.append(f"about {wish.about}")
-        if years := years_phrase(wish.year_from, wish.year_to):
-            words.append(self._pick(("from ", "")) + years)
+        if wish.years:
+            words.append(self._pick(("from ", "")) + wish.years)
         if liked:
             words.append(f"like {liked[0].rsplit(' (', 1)[0]}")
         text = str(self._pick(self.turns["find_frames"])).replace("{find}", " ".join(words))

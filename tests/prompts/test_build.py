@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from prompts.build import RANK_LABELS, encode, label_ids, rank_messages, respond_messages, understand_messages
 from prompts.loader import TASKS, load
-from prompts.records import plain, wish_line, years_phrase
+from prompts.records import plain, wish_line
 from retrieval.item import Item
-from retrieval.wish import Wish
+from retrieval.wish import Wish, years_phrase
 
 ALIEN = Item(id="a", title="Alien [1]", year=1979, genres=("horror",), keywords=("space",), description="X [2] y.")
 

@@ -1,0 +1,162 @@
+"""A turn understands, retrieves, ranks and responds, and keeps to what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assistant.dialogue.turn import Assistant
+from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
+from retrieval.search import Library
+from retrieval.wish import Wish
+from tests.dialogue.fakes import CharTokenizer, ScriptedEngine
+from tests.retrieval.fakes import HashEncoder, MemoryCatalogue
+from tests.retrieval.films import FILMS
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(MemoryCatalogue(FILMS), HashEncoder(), tmp_path / "index")
+
+
+def find(message: str) -> str:
+    return '{"act":"find","genres":["horror"]}'
+
+
+async def answer(assistant: Assistant, *contents: str, wish: Wish | None = None, max_tokens: int = 256) -> list[Event]:
+    roles = ("user", "assistant")
+    messages = tuple(ChatMessage(roles[at % 2], text) for at, text in enumerate(contents))
+    request = TurnRequest(messages, "sotto", wish=wish, max_tokens=max_tokens)
+    return [event async for event in assistant.stream(request)]
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Text))
+
+
+def plan_of(events: list[Event]) -> Plan:
+    assert isinstance(events[0], Plan)
+    return events[0]
+
+
+def make(library: Library, edits: Callable[[str], str], *replies: str) -> tuple[Assistant, ScriptedEngine]:
+    engine = ScriptedEngine(edits, replies)
+    return Assistant(library, engine, CharTokenizer()), engine
+
+
+async def test_a_wish_is_answered_with_items_that_hold_it_and_a_reply_about_them(library: Library) -> None:
+    assistant, _ = make(library, find, "Start with [1]. It is [1.genres].")
+    events = await answer(assistant, "a horror film please")
+    plan, done = plan_of(events), events[-1]
+    assert plan.task == "recommend"
+    assert plan.wish.genres == ("horror",)
+    assert plan.recommendations
+    assert all("horror" in item.genres for item in plan.items)
+    assert [one.rank for one in plan.recommendations] == list(range(1, len(plan.recommendations) + 1))
+    assert plan.recommendation_id is not None
+    assert text_of(events).startswith(f"Start with {plan.items[0].label}. It is")
+    assert isinstance(done, Done)
+    assert done.usage.completion_tokens > 0
+    assert set(done.timings) == {"understand", "retrieve", "rank", "respond"}
+
+
+async def test_what_was_shown_or_named_is_not_recommended_again(library: Library) -> None:
+    assistant, engine = make(library, find, "Start with [1].")
+    first = plan_of(await answer(assistant, "horror please"))
+    engine.replies = ["Then [1]."]
+    shown = " and ".join(item.label for item in first.items)
+    second = plan_of(await answer(assistant, "horror please", f"Try {shown}.", "more"))
+    assert not {one.id for one in first.recommendations} & {one.id for one in second.recommendations}
+
+
+async def test_a_sentence_that_does_not_hold_is_never_shown_and_written_again(library: Library) -> None:
+    assistant, engine = make(library, find, "Start with [1]. It won 7 awards in 1931. Bye.", "It is [1.genres].")
+    events = await answer(assistant, "horror")
+    assert "1931" not in text_of(events)
+    assert text_of(events).endswith("horror and science fiction.") or "horror" in text_of(events)
+    assert engine.prompts[-1].endswith("Start with [1]. ")
+
+
+async def test_when_nothing_holds_the_items_are_named_plainly(library: Library) -> None:
+    assistant, _ = make(library, find, "See [9].", "See [8].", "See [7].")
+    events = await answer(assistant, "horror")
+    assert text_of(events).startswith("I found ")
+    assert plan_of(events).items[0].label in text_of(events)
+
+
+async def test_an_empty_wish_is_asked_back_once(library: Library) -> None:
+    assistant, _ = make(library, lambda message: '{"act":"find"}', "What are you in the mood for?")
+    events = await answer(assistant, "recommend me something")
+    assert plan_of(events).task == "clarify"
+    assert plan_of(events).recommendations == ()
+
+
+@pytest.mark.parametrize(("act", "task"), [("off_topic", "decline"), ("chat", "chat")])
+async def test_small_talk_and_what_is_off_topic_recommend_nothing(library: Library, act: str, task: str) -> None:
+    assistant, _ = make(library, lambda message: f'{{"act":"{act}"}}', "I help you find films.")
+    plan = plan_of(await answer(assistant, "what is the capital of Peru"))
+    assert (plan.task, plan.recommendations, plan.recommendation_id) == (task, (), None)
+
+
+async def test_a_question_is_answered_from_the_record_it_points_at(library: Library) -> None:
+    assistant, engine = make(library, lambda message: '{"act":"ask","of":["T1"]}', "[1.director] directed it.")
+    events = await answer(assistant, "who directed Alien (1979)?")
+    assert text_of(events) == "Ridley Scott directed it."
+    assert engine.understood == ["who directed [T1 Alien (1979)]?"]
+
+
+async def test_a_wish_that_nothing_fits_is_relaxed_and_says_so(library: Library) -> None:
+    assistant, engine = make(
+        library, lambda m: '{"act":"find","genres":["horror"],"years":[1700,1709]}', "Nothing for [missing], but [1] is near."
+    )
+    events = await answer(assistant, "horror from the 1700s")
+    assert plan_of(events).task == "relaxed"
+    assert text_of(events).startswith("Nothing for 1700-1709, but ")
+    assert "Missing: 1700-1709" in engine.prompts[-1]
+
+
+async def test_with_the_wish_sent_back_only_the_last_message_is_read(library: Library) -> None:
+    assistant, engine = make(library, lambda m: '{"act":"find","moods":["tense"]}', "[1].", "[1].")
+    await answer(assistant, "horror", "Sure.", "tense please", wish=Wish(genres=("horror",)))
+    assert engine.understood == ["tense please"]
+
+
+async def test_without_it_all_messages_are_read_and_each_only_once(library: Library) -> None:
+    assistant, engine = make(library, find, "[1].", "[1].")
+    await answer(assistant, "horror", "Sure.", "tense please")
+    assert sorted(engine.understood) == ["horror", "tense please"]
+    await answer(assistant, "horror", "Sure.", "tense please")
+    assert len(engine.understood) == 2
+
+
+async def test_the_schema_offers_only_labels_that_exist(library: Library) -> None:
+    assistant, engine = make(library, find, "[1].")
+    await answer(assistant, "something like Alien (1979)")
+    properties = engine.schemas[0]["properties"]
+    assert properties["like"]["items"]["enum"] == ["T1"]
+    assert "people" not in properties
+
+
+async def test_closing_the_turn_closes_the_generation(library: Library) -> None:
+    assistant, engine = make(library, find, "Start with [1]. And so on. And on. And on.")
+    stream = assistant.stream(TurnRequest((ChatMessage("user", "horror"),), "sotto"))
+    async for event in stream:
+        if isinstance(event, Text):
+            break
+    await stream.aclose()
+    assert engine.closed == 1
+
+
+async def test_the_token_limit_is_told_as_such_and_leaves_no_broken_slot(library: Library) -> None:
+    assistant, _ = make(library, find, "Start with [1]. Then [2]", "x", "x")
+    events = await answer(assistant, "horror", max_tokens=22)
+    assert "[" not in text_of(events)
+    assert isinstance(events[-1], Done)
+    assert events[-1].finish_reason == "length"
+
+
+async def test_unreadable_output_of_the_model_is_a_bare_wish_not_an_error(library: Library) -> None:
+    assistant, _ = make(library, lambda m: '{"act":"find","genres":["hor', "What do you like?")
+    assert plan_of(await answer(assistant, "hm")).task == "clarify"

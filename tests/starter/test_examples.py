@@ -1,0 +1,85 @@
+"""Training text means what it says: labels exist, edits can be decoded, replies hold."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+
+from assistant.dialogue.edit import Edit, edit_schema
+from assistant.dialogue.slots import Slots
+from assistant.dialogue.verify import Sentences, Verifier
+from assistant.starter.choices import Chooser
+from assistant.starter.replies import Answerer
+from assistant.starter.turns import Asker
+from assistant.starter.world import World
+from retrieval.catalogue import Facets
+
+LABEL = re.compile(r"\[([TPS]\d+) [^\]]+\]")
+
+
+@pytest.fixture(scope="session")
+def vocabulary(world: World) -> Facets:
+    def values(name: str) -> tuple[str, ...]:
+        return tuple(sorted({value for film in world.films for value in getattr(film, name)}))
+
+    return Facets(values("genres"), values("moods"), values("countries"), values("languages"), ("film",))
+
+
+def test_an_edit_points_only_at_labels_that_the_message_or_the_shown_items_have(world: World) -> None:
+    asker = Asker(world, random.Random(0))
+    for _ in range(400):
+        example = asker.example()
+        labels = set(LABEL.findall(example.message)) | {f"S{n}" for n in range(1, len(example.shown) + 1)}
+        edit = example.edit
+        for pointer in (*edit.of, *edit.like, *edit.dislike, *edit.seen, *edit.people, *edit.not_people):
+            assert pointer in labels, (example.message, edit)
+
+
+def test_an_edit_is_written_as_constrained_decoding_writes_it(world: World, vocabulary: Facets) -> None:
+    asker = Asker(world, random.Random(1))
+    foreign = 0
+    for _ in range(300):
+        example = asker.example()
+        titles = [label for label in LABEL.findall(example.message) if label[0] != "P"] + [f"S{n}" for n in range(1, 6)]
+        people = [label for label in LABEL.findall(example.message) if label[0] == "P"]
+        written = example.edit.written()
+        assert " " not in re.sub(r'"[^"]*"', "", written)
+        assert Edit.model_validate_json(written).written() == written
+        schema = edit_schema(vocabulary, titles, people)
+        places = {*example.edit.countries} - {*vocabulary.countries} | {*example.edit.languages} - {*vocabulary.languages}
+        foreign += bool(places)
+        if not places:
+            jsonschema.validate(json.loads(written), schema)
+    assert foreign < 60
+
+
+def test_the_same_seed_writes_the_same_message(world: World) -> None:
+    assert [Asker(world, random.Random(5)).example() for _ in range(3)] == [Asker(world, random.Random(5)).example() for _ in range(3)]
+
+
+def test_replies_of_the_training_text_pass_the_verifier(world: World, vocabulary: Facets) -> None:
+    answerer = Answerer(world, random.Random(2))
+    refused = []
+    total = 0
+    for _ in range(300):
+        one = answerer.example()
+        judge = Verifier(Slots(one.items, one.wish, one.liked, one.missing), vocabulary, one.message)
+        cutter = Sentences()
+        sentences = [*cutter.push(one.reply), cutter.rest()]
+        total += len(sentences)
+        refused += [(one.task, s, why) for s in sentences if s and (why := judge.objection(s))]
+    assert len(refused) <= 0.02 * total, refused[:10]
+
+
+def test_a_choice_favours_what_suits_and_is_a_distribution(world: World) -> None:
+    chooser = Chooser(world, random.Random(3))
+    for _ in range(100):
+        example = chooser.example()
+        assert example.target.shape == (len(example.candidates),)
+        assert np.isclose(example.target.sum(), 1.0)
+        assert len({item.title for item in example.candidates}) == len(example.candidates)

@@ -1,0 +1,65 @@
+"""Training computes the loss it claims, and an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from assistant.starter.corpus import TASKS, Corpus, TaskName
+from assistant.starter.train import Recipe, batch_loss, export, new_model, train
+
+SMALL = Recipe(
+    hidden_size=32, layers=2, intermediate_size=64, heads=2, kv_heads=1, head_dim=32, steps=4, warmup=1,
+    batch={"understand": 3, "rank": 2, "respond": 2},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["understand", "respond"])
+def test_the_shared_prefix_changes_nothing_about_the_loss(corpus: Corpus, task: TaskName) -> None:
+    model = new_model(SMALL, corpus.tokenizer).eval()
+    prefix, rows = corpus.prefix_ids(task), corpus.rows(task, 0, 3)
+    shared = batch_loss(model, prefix, rows, corpus.tokenizer.pad_token_id)
+    losses = []
+    for row in rows:
+        ids = torch.tensor([[*prefix, *row.ids]])
+        logits = model(input_ids=ids).logits[0, len(prefix) + row.answer_from - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, len(prefix) + row.answer_from :], reduction="none"))
+    assert torch.allclose(shared, torch.cat(losses).mean(), atol=1e-4)
+
+
+def test_every_task_begins_with_its_system_message(corpus: Corpus) -> None:
+    for task in TASKS:
+        text = corpus.tokenizer.decode(corpus.prefix_ids(task))
+        assert text.startswith("<|im_start|>system\n")
+        assert text.rstrip().endswith("<|im_end|>")
+
+
+def test_a_run_cut_in_two_ends_as_an_undisturbed_one(corpus: Corpus, tmp_path: Path) -> None:
+    quiet: Any = lambda step, losses: None  # noqa: E731
+    whole = train(corpus, SMALL, tmp_path / "whole", quiet)
+
+    class Cut(Exception):
+        pass
+
+    def cut(step: int, losses: dict[str, float]) -> None:
+        if step == 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(corpus, SMALL, tmp_path / "cut", cut, save_every_seconds=0.0)
+    resumed = train(corpus, SMALL, tmp_path / "cut", quiet)
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_exported_model_loads_in_bf16_safetensors(corpus: Corpus, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    export(new_model(SMALL, corpus.tokenizer), corpus.tokenizer, tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert model.dtype == torch.bfloat16
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template

@@ -12,11 +12,12 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'ARGS="..." is passed on by run, test, bench and lock. SOTTO_* settings: docs/settings.md.'
 
+# `exec` puts the program in the shell's place, so that a signal to make reaches it and not only the shell.
 run: setup ## Set up, then start Sotto in the foreground (stop it with Ctrl-C)
 	@exec "$(BIN)/sotto" up $(ARGS)
 
 test: setup-dev ## Set up, then run the tests
-	@"$(BIN)/python" -m pytest $(ARGS)
+	@exec "$(BIN)/python" -m pytest $(ARGS)
 
 check: setup-dev ## Lint, format, types, import rule
 	@"$(BIN)/ruff" check .
@@ -29,19 +30,19 @@ format: setup-dev ## Put the code in its format and mend what can be mended
 	@"$(BIN)/ruff" check --fix .
 
 bench: setup-dev ## Run the benchmarks
-	@"$(BIN)/python" -m benchmarks $(ARGS)
+	@exec "$(BIN)/python" -m benchmarks $(ARGS)
 
 docs: setup-dev ## Refresh the generated parts of docs/
 	@"$(BIN)/python" -m tools.docs
 
 lock: setup-dev ## Resolve the dependencies anew (ARGS=--upgrade takes the newest)
-	@"$(BIN)/python" -m tools.lock $(ARGS)
+	@exec "$(BIN)/python" -m tools.lock $(ARGS)
 
 setup: ## Set up what running needs
-	@$(if $(PYTHON),,$(error No Python found. Install Python 3.11, then run make again))"$(PYTHON)" tools/bootstrap.py
+	@$(if $(PYTHON),,$(error No Python found. Install Python 3.11, then run make again))exec "$(PYTHON)" tools/bootstrap.py
 
 setup-dev: ## Set up what the tests and checks need as well
-	@$(if $(PYTHON),,$(error No Python found. Install Python 3.11, then run make again))"$(PYTHON)" tools/bootstrap.py --dev
+	@$(if $(PYTHON),,$(error No Python found. Install Python 3.11, then run make again))exec "$(PYTHON)" tools/bootstrap.py --dev
 
 clean: ## Remove the environment in this folder, caches and build leftovers (never your data)
 	@rm -rf "$(CURDIR)/.venv" "$(CURDIR)/.venv.lock" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -109,6 +109,16 @@ class TestBootstrap:
         bootstrap.set_up(tmp_path / "venv", dev=False)
         assert sum(name.endswith("cpu.lock") for name in installed) == 2
 
+    def test_a_package_cut_short_is_installed_again(self, tmp_path):
+        packages = tmp_path / "lib" / "python3.11" / "site-packages"
+        whole, half = packages / "whole-1.dist-info", packages / "half-1.dist-info"
+        for folder in (whole, half):
+            folder.mkdir(parents=True)
+            (folder / "METADATA").touch()
+        (whole / "INSTALLER").write_text("pip")
+        bootstrap.drop_half_installed(tmp_path)
+        assert [folder.exists() for folder in (whole, half)] == [True, False]
+
     def test_torch_falls_back_from_source_to_source(self, monkeypatch, tmp_path):
         tried = []
 

@@ -114,6 +114,13 @@ def subprocess_ok(command: list[str]) -> bool:
         return False
 
 
+def drop_half_installed(venv: Path) -> None:
+    """Makes pip forget the packages that an interruption cut short, which it would take for installed."""
+    for record in venv.glob("lib/python3*/site-packages/*.dist-info"):
+        if not (record / "INSTALLER").exists():  # pip writes it last, and no wheel brings one
+            shutil.rmtree(record)
+
+
 def pip(venv: Path, *arguments: str) -> None:
     """``pip install`` with pip's own progress bars in a terminal, else a line every few packages."""
     command = [
@@ -125,6 +132,7 @@ def pip(venv: Path, *arguments: str) -> None:
         "--no-input",
         *arguments,
     ]
+    drop_half_installed(venv)
     if sys.stdout.isatty():
         code, log = subprocess.run(command, check=False).returncode, ""
     else:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from assistant.cli import catalogue, chat, doctor, starter
+from assistant.cli import catalogue, chat, doctor, starter, up
+from assistant.cli import eval as evaluation
 
 DISTRIBUTION = "sotto-rec"
 
@@ -40,7 +41,9 @@ def _root(
 ) -> None: ...
 
 
+app.command("up")(up.command)
 app.command("chat")(chat.command)
 app.command("doctor")(doctor.command)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(evaluation.app, name="eval")
 app.add_typer(starter.app, name="starter")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -56,7 +57,7 @@ class Encoder(Protocol):
 
 
 class TextEncoder:
-    """A sentence-transformers model, loaded on first use.
+    """A sentence-transformers model, loaded on first use; may be shared between threads.
 
     ``name`` is the bundled model (the default), a folder, or a name on the Hugging Face hub. Weights are read
     from safetensors only, and no code that a model brings along is run.
@@ -66,6 +67,7 @@ class TextEncoder:
         self.name = name
         self._device = device
         self._model: SentenceTransformer | None = None
+        self._loading = threading.Lock()
         self._digest = BUNDLED_SHA256 if name == BUNDLED_NAME else ""
 
     @property
@@ -107,29 +109,33 @@ class TextEncoder:
         return vectors
 
     def _load(self) -> SentenceTransformer:
-        if self._model is None:
-            place = str(_bundled_folder()) if self.name == BUNDLED_NAME else self.name
-            from sentence_transformers import SentenceTransformer
-            from transformers.utils import logging
+        with self._loading:
+            if self._model is None:
+                self._model = self._read()
+            return self._model
 
-            bars = logging.is_progress_bar_enabled()
-            logging.disable_progress_bar()  # the caller shows progress in its own way
-            try:
-                self._model = SentenceTransformer(
-                    place,
-                    device=self._device,
-                    trust_remote_code=False,
-                    model_kwargs={"use_safetensors": True},
-                )
-            except (OSError, ValueError) as error:
-                raise EncoderError(
-                    f"the text encoder {self.name} could not be loaded: {error}. Give the name or folder of a "
-                    f"sentence-transformers model with safetensors weights, or leave it at {BUNDLED_NAME}."
-                ) from error
-            finally:
-                if bars:
-                    logging.enable_progress_bar()
-        return self._model
+    def _read(self) -> SentenceTransformer:
+        place = str(_bundled_folder()) if self.name == BUNDLED_NAME else self.name
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # the caller shows progress in its own way
+        try:
+            return SentenceTransformer(
+                place,
+                device=self._device,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except (OSError, ValueError) as error:
+            raise EncoderError(
+                f"the text encoder {self.name} could not be loaded: {error}. Give the name or folder of a "
+                f"sentence-transformers model with safetensors weights, or leave it at {BUNDLED_NAME}."
+            ) from error
+        finally:
+            if bars:
+                logging.enable_progress_bar()
 
 
 def item_text(item: Item) -> str:

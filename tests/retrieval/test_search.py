@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.encoder import TextEncoder
+from retrieval.bundled import bundled_items
+from retrieval.encoder import BUNDLED_DIM, BUNDLED_SHA256, TextEncoder, item_text
 from retrieval.folding import fold
 from retrieval.item import Item
 from retrieval.relax import relax
@@ -216,6 +217,39 @@ def test_open_makes_the_bundled_library(tmp_path: Path) -> None:
     library = Library.open(tmp_path, HashEncoder())
     assert len(library.index) == len(library.catalogue) > 0
     assert library.search(Wish(genres=("western",)))
+
+
+def test_a_first_start_encodes_nothing(tmp_path: Path) -> None:
+    encoder, steps = HashEncoder(BUNDLED_DIM, BUNDLED_SHA256), []
+    library = Library.open(tmp_path, encoder, lambda *step: steps.append(step[0]))
+    assert encoder.encoded == []
+    assert set(steps) == {"indexing", "reading the catalogue"}
+    assert len(library.index) == len(library.catalogue)
+    np.testing.assert_allclose(np.linalg.norm(library.index.main, axis=1), 1, rtol=1e-5)
+
+
+def test_a_first_start_loads_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.encoder.BUNDLED_PACKAGE", "no_such_package")
+    assert len(Library.open(tmp_path).index) > 0
+    assert Library.open(tmp_path).search(Wish()), "nor does a search without words"
+
+
+def test_only_films_whose_text_was_changed_are_encoded(tmp_path: Path) -> None:
+    first, second, *_ = films = list(bundled_items())
+    changed = first.model_copy(update={"description": "Something else altogether."})
+    encoder = HashEncoder(BUNDLED_DIM, BUNDLED_SHA256)
+    catalogue = MemoryCatalogue([changed, second.model_copy(update={"popularity": 9.0, "id": "moved"}), *films[2:9]])
+    library = Library(catalogue, encoder, tmp_path / "index")
+    assert encoder.encoded == [item_text(changed)]
+    row = library.index.row(changed.id)
+    assert row is not None
+    np.testing.assert_allclose(library.index.vectors([row]), encoder.encode([item_text(changed)]), rtol=1e-6)
+
+
+def test_another_encoder_encodes_the_bundled_films(tmp_path: Path) -> None:
+    encoder = HashEncoder()
+    Library(MemoryCatalogue(list(bundled_items())[:5]), encoder, tmp_path / "index")
+    assert len(encoder.encoded) == 5
 
 
 def test_the_real_encoder_knows_what_space_horror_is(tmp_path: Path) -> None:

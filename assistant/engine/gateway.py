@@ -202,9 +202,7 @@ class VllmEngine:
             raise EngineUnavailable("The engine broke off: it may be restarting. Try again.") from error
 
 
-def _body(
-    prompt: Sequence[int], model: str, sampling: Sampling, schema: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _body(prompt: Sequence[int], model: str, sampling: Sampling, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model,
         "prompt": list(prompt),

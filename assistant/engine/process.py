@@ -23,7 +23,7 @@ from assistant.engine.command import ENGINE_HOST
 from assistant.engine.gateway import VllmEngine
 from assistant.errors import EngineError, EngineTimeout, SottoError
 
-__all__ = ["EngineProcess", "Pace", "bind_port"]
+__all__ = ["EngineProcess", "Pace", "claim_port"]
 
 Progress = Callable[[str], None]
 """Told what the engine is doing, in words for people."""
@@ -39,8 +39,11 @@ _STAGES = (
     ("Warming up", "warming up"),
     ("Starting vLLM server", "opening its port"),
 )
-_FAULT = re.compile(r"^(?:\(\S+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?(\w*(?:Error|Exception): .+)$", re.MULTILINE)
-_CONSEQUENCE = "RuntimeError: Engine core initialization failed"
+_FAULT = re.compile(r"^(?:\(\S+ pid=\d+\) )?(?:ERROR \S+ \S+ \[\S+\] )?([\w.]*(?:Error|Exception): .+)$", re.MULTILINE)
+_CONSEQUENCES = (
+    "RuntimeError: Engine core initialization failed",
+    "Exception: WorkerProc initialization failed",
+)
 
 
 @dataclass(frozen=True)
@@ -56,28 +59,23 @@ class Pace:
     stop: float = 10.0
 
 
-def bind_port(host: str, port: int, setting: str, option: str) -> socket.socket:
-    """A socket bound to ``port``, not yet listening, closed by the caller.
+def claim_port(host: str, port: int, setting: str, option: str) -> socket.socket:
+    """A socket that listens on ``port``, so that nobody else can; the caller closes it.
 
     SottoError naming the port, its ``setting`` and ``option`` and what to do when it cannot be had.
     """
     mend = f"choose another port with {setting} or {option}."
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except socket.gaierror as error:
+        raise SottoError(f"{host} is not an address of this machine ({error.strerror}).") from error
     except OSError as error:
-        raise SottoError(f"{host} is not an address of this machine ({error}).") from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
         if error.errno == errno.EADDRINUSE:
             raise SottoError(
                 f"Port {port} on {host} is taken by another program. Stop that program, or {mend}"
             ) from error
-        raise SottoError(f"Port {port} on {host} cannot be used: {error.strerror}. You may {mend}") from error
-    return bound
+        raise SottoError(f"Port {port} on {host} cannot be used ({error.strerror}). You may {mend}") from error
 
 
 class EngineProcess:
@@ -105,7 +103,7 @@ class EngineProcess:
 
     async def start(self) -> None:
         """Begins to start the engine, with a new log. SottoError when its port is taken."""
-        bind_port(ENGINE_HOST, self._port, "SOTTO_ENGINE_PORT", "--engine-port").close()
+        claim_port(ENGINE_HOST, self._port, "SOTTO_ENGINE_PORT", "--engine-port").close()
         _rotate(self.log_path)
         await self._spawn()
 
@@ -150,8 +148,10 @@ class EngineProcess:
         """Ends every process of the engine, kindly at first; safe to call at any time and more than once."""
         if self._process is not None:
             _release(self._process)
-            await self._ends_within(self._pace.stop)
-        await self._kill()
+            try:
+                await self._ends_within(self._pace.stop)
+            finally:
+                await self._kill()
         await self._health.aclose()
 
     async def _spawn(self) -> None:
@@ -195,8 +195,8 @@ class EngineProcess:
 
     def _reason(self) -> str:
         """The last fault that the log names, and where the log is."""
-        faults = [fault for fault in _FAULT.findall(self._log()) if not fault.startswith(_CONSEQUENCE)]
-        return " ".join([*faults[-1:], f"Its log is {self.log_path}."])
+        faults = [fault for fault in _FAULT.findall(self._log()) if not fault.startswith(_CONSEQUENCES)]
+        return "".join([*(f"{fault.rstrip('.')}. " for fault in faults[-1:]), f"Its log is {self.log_path}."])
 
     def _log(self) -> str:
         """The end of what the present process has written."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from assistant.engine.command import context_length, environment, serve_command
+from assistant.engine.command import environment, serve_command
+from assistant.engine.model import context_length
 from assistant.engine.process import EngineProcess
 from tests.engine.models import make_model
 
@@ -31,10 +32,10 @@ async def engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A running vLLM that serves the tiny model."""
     if find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
-    model, port = str(tiny_model), free_port()
+    port = free_port()
     # In float32, so that its numbers can be held against transformers' closely.
-    command = [*serve_command(model, port, context=context_length(model)), "--dtype", "float32"]
-    process = EngineProcess(command, port, tmp_path_factory.mktemp("home"), variables=environment(model))
+    command = [*serve_command(tiny_model, port, context=context_length(tiny_model)), "--dtype", "float32"]
+    process = EngineProcess(command, port, tmp_path_factory.mktemp("home"), variables=environment())
     await process.start()
     try:
         await process.wait_ready()

@@ -31,7 +31,10 @@ class Health(BaseHTTPRequestHandler):
 
 
 if "fail" in sys.argv:
-    sys.exit("ValueError: the model has no weights")
+    sys.exit(
+        "(Worker pid=1) ERROR 11-23 21:37:42 [executor.py:953] ValueError: the model has no weights\n"
+        "RuntimeError: Engine core initialization failed. See root cause above."
+    )
 # Like vLLM's inner processes, it does not notice the death of its parent.
 inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 (FOLDER / "pids.new").write_text(f"{os.getpid()} {inner.pid}")

@@ -16,7 +16,7 @@ def say(line: str) -> None:
 
 
 async def main(port: int, home: Path, command: list[str]) -> None:
-    process = EngineProcess(command, port, home, variables=environment("."), progress=say)
+    process = EngineProcess(command, port, home, variables=environment(), progress=say)
     await process.start()
     await process.wait_ready()
     say("ready")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.dialogue.edit import edit_schema
@@ -100,6 +100,7 @@ async def test_complete_joins_the_pieces() -> None:
     assert await engine.complete([1], model="sotto", sampling=GREEDY) == Completion("ab", "stop", Usage(3, 2))
 
 
+@settings(deadline=None, max_examples=50)
 @given(text=st.text(max_size=20), cut=st.integers(1, 7))
 def test_text_arrives_whole_however_the_network_cuts_it(text: str, cut: int) -> None:
     # Line separators that are not newlines (U+2028, U+0085) and cuts within a character are where readers break.

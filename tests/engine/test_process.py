@@ -15,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from assistant.engine.command import context_length, serve_command
+from assistant.engine.command import serve_command
 from assistant.engine.gateway import VllmEngine
-from assistant.engine.process import EngineProcess, Pace, bind_port
+from assistant.engine.model import context_length
+from assistant.engine.process import EngineProcess, Pace, claim_port
 from assistant.errors import EngineError, EngineTimeout, SottoError
 from tests.engine.conftest import free_port
 
@@ -172,16 +173,16 @@ async def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) ->
 
 def test_an_address_that_is_not_this_machines_is_refused() -> None:
     with pytest.raises(SottoError, match="cannot be used"):
-        bind_port("192.0.2.77", 0, "SOTTO_PORT", "--port")
+        claim_port("192.0.2.77", 0, "SOTTO_PORT", "--port")
 
 
 def test_a_name_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
-        raise socket.gaierror("unknown")
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(SottoError, match="nowhere is not an address"):
-        bind_port("nowhere", 0, "SOTTO_PORT", "--port")
+        claim_port("nowhere", 0, "SOTTO_PORT", "--port")
 
 
 @asynccontextmanager
@@ -221,8 +222,8 @@ async def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path: Path) -
 @pytest.mark.engine
 @pytest.mark.timeout(600)
 async def test_vllm_is_restarted_when_killed_and_never_orphaned(tiny_model: Path, tmp_path: Path) -> None:
-    port, model = free_port(), str(tiny_model)
-    command = serve_command(model, port, context=context_length(model))
+    port = free_port()
+    command = serve_command(tiny_model, port, context=context_length(tiny_model))
     async with supervisor(tmp_path, port, command) as process:
         await said(process, "ready")
         before = psutil.Process(process.pid).children(recursive=True)

@@ -1,0 +1,40 @@
+"""`sotto up` over a fake engine and a bare API: ``python up_with_fakes.py FOLDER OPTIONS...``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from assistant.cli import up
+from assistant.engine import command
+from assistant.engine.gateway import Engine
+
+FOLDER = Path(sys.argv.pop(1))
+FAKE_SERVER = Path(__file__).parents[1] / "engine" / "fake_server.py"
+
+
+def serve_command(_folder: Path, port: int, **_: Any) -> list[str]:
+    flags = ["fail"] if (FOLDER / "fail").exists() else []
+    return [sys.executable, str(FAKE_SERVER), str(port), str(FOLDER), *flags]
+
+
+def assemble(_settings: Any, _folder: Path, engine: Engine, _stopping: Any) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        if await engine.healthy():
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"error": {"message": "no engine"}}, 503, headers={"retry-after": "2"})
+
+    return app
+
+
+command.serve_command = serve_command
+up._assemble = assemble
+typer.run(up.command)

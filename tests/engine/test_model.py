@@ -1,0 +1,76 @@
+"""Which folder is served, with how much context, and what is said when there is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assistant.engine.command import environment, serve_command
+from assistant.engine.model import MAX_CONTEXT, context_length, find_model
+from assistant.errors import SottoError
+
+
+def model_in(folder: Path, **config: object) -> Path:
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").touch()
+    return folder
+
+
+def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert find_model(str(model_in(tmp_path))) == tmp_path
+
+
+@pytest.mark.parametrize("left_out", ["config.json", "model.safetensors"])
+def test_a_folder_that_lacks_a_part_is_refused(tmp_path: Path, left_out: str) -> None:
+    model_in(tmp_path)
+    (tmp_path / left_out).unlink()
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(SottoError, match=f"holds no .*{left_out.removeprefix('model')}.*SOTTO_MODEL"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder"])
+def test_a_model_that_cannot_be_found_says_what_to_give(name: str) -> None:
+    with pytest.raises(SottoError, match=f"no model {name}, neither .*SOTTO_MODEL"):
+        find_model(name)
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"max_position_embeddings": 2048}, 2048),
+        ({"max_position_embeddings": 131072}, MAX_CONTEXT),
+        ({"text_config": {"max_position_embeddings": 1024}}, 1024),
+        ({}, MAX_CONTEXT),
+    ],
+)
+def test_context_is_what_a_turn_needs_and_the_model_allows(
+    tmp_path: Path, config: dict[str, object], tokens: int
+) -> None:
+    assert context_length(model_in(tmp_path, **config)) == tokens
+
+
+def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
+    (model_in(tmp_path) / "config.json").write_text("{")
+    with pytest.raises(SottoError, match=r"config\.json cannot be read"):
+        context_length(tmp_path)
+
+
+def test_the_engine_is_reached_from_this_machine_only_and_unpickles_nothing(tmp_path: Path) -> None:
+    command = " ".join(serve_command(tmp_path, 8001))
+    for wanted in ("--host 127.0.0.1", "--load-format safetensors", "--no-enable-log-requests"):
+        assert wanted in command
+    assert "trust" not in command
+    assert "lora" not in command
+    assert "--lora-target-modules q_proj v_proj" in " ".join(serve_command(tmp_path, 8001, lora_rank=16))
+
+
+def test_the_engine_sends_nothing_home_and_logs_no_requests() -> None:
+    variables = environment(base={"VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_CPU_KVCACHE_SPACE": "8"})
+    assert variables["VLLM_NO_USAGE_STATS"] == variables["HF_HUB_OFFLINE"] == "1"
+    assert variables["VLLM_LOGGING_LEVEL"] == "INFO"
+    assert variables["VLLM_CPU_KVCACHE_SPACE"] == "8"
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in variables
+    assert environment(lora_rank=8, base={})["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

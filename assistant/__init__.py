@@ -1,0 +1,1 @@
+"""The server: dialogue, engine, API, page and command line."""

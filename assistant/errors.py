@@ -11,7 +11,15 @@ SottoError
 
 from __future__ import annotations
 
-__all__ = ["EngineError", "EngineRejected", "EngineTimeout", "EngineUnavailable", "InvalidRequest", "NotFound", "SottoError"]
+__all__ = [
+    "EngineError",
+    "EngineRejected",
+    "EngineTimeout",
+    "EngineUnavailable",
+    "InvalidRequest",
+    "NotFound",
+    "SottoError",
+]
 
 
 class SottoError(Exception):

@@ -1,0 +1,1 @@
+"""Federated learning of adapters and soft prompts; devices, rounds and releases."""

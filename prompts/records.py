@@ -87,7 +87,12 @@ def wish_line(wish: WishLike, liked: Sequence[str] = ()) -> str:
 
 def short_record(record: Record) -> str:
     """Title, genres, moods and keywords in one line: what ranking reads."""
-    fields = (record.label, ", ".join(record.genres), ", ".join(record.moods), ", ".join(record.keywords[:MAX_KEYWORDS]))
+    fields = (
+        record.label,
+        ", ".join(record.genres),
+        ", ".join(record.moods),
+        ", ".join(record.keywords[:MAX_KEYWORDS]),
+    )
     return " | ".join(plain(field) for field in fields if field)
 
 

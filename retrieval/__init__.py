@@ -1,0 +1,1 @@
+"""Catalogue, encoder, index, linking and search."""

@@ -12,7 +12,6 @@ import numpy as np
 
 from retrieval.ann import BoolArray, FloatArray, IntArray
 from retrieval.bundled import open_catalogue
-from retrieval.catalogue import Facets
 from retrieval.encoder import Encoder, Progress, TextEncoder, item_text
 from retrieval.index import VectorIndex, VectorSearch
 from retrieval.item import Item

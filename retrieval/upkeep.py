@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval.ann import FloatArray, Kind
 from retrieval.bundled import known_vectors
+from retrieval.catalogue import Facets
 from retrieval.columns import Columns
 from retrieval.encoder import Encoder, Progress, item_text
 from retrieval.index import StampArray, VectorIndex
@@ -28,6 +29,16 @@ class ItemStore(Protocol):
     @property
     def digest(self) -> str:
         """Changes with every change of an item."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change of an item."""
+        ...
+
+    @property
+    def facets(self) -> Facets:
+        """The values that occur: the vocabulary of a wish."""
         ...
 
     def __len__(self) -> int: ...

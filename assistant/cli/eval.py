@@ -90,6 +90,7 @@ async def _measure(
     from assistant.dialogue.turn import Assistant
     from assistant.dialogue.understand import Understander
     from assistant.engine.command import SERVED_NAME
+    from assistant.engine.model import find_model
     from assistant.errors import EngineUnavailable
     from assistant.evaluation.gold import faults
     from assistant.evaluation.record import Recorder
@@ -103,8 +104,9 @@ async def _measure(
         raise ValueError(
             f"The gold set speaks of the bundled catalogue, which {settings.home} does not hold: {missing[0]}{more}."
         )
-    tokenizer = await asyncio.to_thread(AutoTokenizer.from_pretrained, settings.model)
-    async with _engine(settings, url, step) as engine:
+    folder = await asyncio.to_thread(find_model, settings.model)
+    tokenizer = await asyncio.to_thread(AutoTokenizer.from_pretrained, folder)
+    async with _engine(settings, folder, url, step) as engine:
         if url is not None and not await engine.healthy():
             raise EngineUnavailable(f"No engine answers at {url}. Start one, or leave --url-engine off.")
         recorder = Recorder(engine)
@@ -118,10 +120,11 @@ async def _measure(
 
 
 @asynccontextmanager
-async def _engine(settings: Settings, url: str | None, step: Steps) -> AsyncIterator[VllmEngine]:
+async def _engine(settings: Settings, folder: Path, url: str | None, step: Steps) -> AsyncIterator[VllmEngine]:
     """The engine at ``url``, or one started for as long as this lasts."""
-    from assistant.engine.command import context_length, environment, serve_command
+    from assistant.engine.command import environment, serve_command
     from assistant.engine.gateway import VllmEngine
+    from assistant.engine.model import context_length
     from assistant.engine.process import EngineProcess
 
     if url is not None:
@@ -131,13 +134,11 @@ async def _engine(settings: Settings, url: str | None, step: Steps) -> AsyncIter
         finally:
             await engine.aclose()
         return
-    context = await asyncio.to_thread(context_length, settings.model)
-    command = serve_command(settings.model, settings.engine_port, context=context)
     process = EngineProcess(
-        command,
+        serve_command(folder, settings.engine_port, context=context_length(folder)),
         settings.engine_port,
         settings.home,
-        variables=environment(settings.model),
+        variables=environment(),
         progress=lambda stage: step(f"engine: {stage}", 0, 1),
     )
     try:

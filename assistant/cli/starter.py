@@ -14,7 +14,9 @@ app = typer.Typer(help="Train and inspect the bundled starter model.", no_args_i
 
 @app.command()
 def train(
-    work: Annotated[Path, typer.Option(help="Folder for the tokenizer, checkpoints and the log; a run resumes from it.")],
+    work: Annotated[
+        Path, typer.Option(help="Folder for the tokenizer, checkpoints and the log; a run resumes from it.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder for the finished model; WORK/model by default.")] = None,
     facts: Annotated[Path | None, typer.Option(help="JSON Lines of film facts (title, year, cast, genres).")] = None,
     dialogues: Annotated[Path | None, typer.Option(help="ReDial training dialogues (JSON Lines).")] = None,

@@ -28,12 +28,7 @@ def fold(wish: Wish, edit: Edit, titles: Mapping[str, str], people: Mapping[str,
     fields: dict[str, Any] = wish.model_dump()
     for part in edit.clear:
         _clear(fields, part)
-    for name in ("like", "dislike", "seen"):
-        ids = [titles[label] for label in getattr(edit, name) if label in titles]
-        fields[name] = _joined(fields[name], ids)[-RECENT:]
-        for other in {"like", "dislike"} - {name}:
-            if name != "seen":
-                fields[other] = _without(fields[other], ids)
+    _verdicts(fields, edit, titles)
     _replace(fields, "people", [people[label] for label in edit.people if label in people], refused="not_people")
     _refuse(fields, "not_people", [people[label] for label in edit.not_people if label in people], wanted="people")
     _replace(fields, "genres", edit.genres, refused="not_genres")
@@ -41,17 +36,20 @@ def fold(wish: Wish, edit: Edit, titles: Mapping[str, str], people: Mapping[str,
     fields["moods"] = _joined(fields["moods"], edit.moods)
     fields["not_moods"] = _without(fields["not_moods"], edit.moods)
     _refuse(fields, "not_moods", edit.not_moods, wanted="moods")
-    for name in ("countries", "languages"):
-        if values := getattr(edit, name):
-            fields[name] = tuple(values)
-    if edit.kind:
-        fields["kind"] = edit.kind
-    if edit.about:
-        fields["about"] = edit.about
-    if edit.count:
-        fields["count"] = min(edit.count, MAX_COUNT)
+    for name in ("countries", "languages", "kind", "about"):
+        fields[name] = getattr(edit, name) or fields[name]
+    fields["count"] = min(edit.count or fields["count"], MAX_COUNT)
     _years(fields, edit, shown)
     return Wish.model_validate(fields)
+
+
+def _verdicts(fields: dict[str, Any], edit: Edit, titles: Mapping[str, str]) -> None:
+    for name in ("like", "dislike", "seen"):
+        ids = [titles[label] for label in getattr(edit, name) if label in titles]
+        fields[name] = _joined(fields[name], ids)[-RECENT:]
+        if name != "seen":
+            other = "dislike" if name == "like" else "like"
+            fields[other] = _without(fields[other], ids)
 
 
 def _clear(fields: dict[str, Any], part: str) -> None:

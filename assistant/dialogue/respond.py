@@ -1,4 +1,4 @@
-"""Streams the reply: the model writes slots and words, each sentence is verified, then shown with its facts filled in."""
+"""Streams the reply: the model writes slots and words, each sentence is verified and then shown with its facts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Responder:
         verifier = Verifier(slots, self._vocabulary, brief.message)
         prompt = encode(
             self._tokenizer,
-            respond_messages(brief.task, brief.wish, brief.items, brief.message, liked=brief.liked, missing=brief.missing),
+            respond_messages(
+                brief.task, brief.wish, brief.items, brief.message, liked=brief.liked, missing=brief.missing
+            ),
         )
         said = ""
         for attempt in range(TRIES):
@@ -88,7 +90,9 @@ class Responder:
             stop=request.stop,
         )
         cutter = Sentences()
-        async with aclosing(self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)) as deltas:
+        async with aclosing(
+            self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)
+        ) as deltas:
             async for delta in deltas:
                 if delta.usage is not None:
                     outcome.usage += delta.usage

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from retrieval.item import Item
 from retrieval.wish import Wish
 
-SLOT = re.compile(r"\[(?:(?P<number>\d{1,2})(?:\.(?P<field>[a-z_]+))?|T(?P<liked>\d{1,2})|(?P<wish>about|years|missing))\]")
+SLOT = re.compile(
+    r"\[(?:(?P<number>\d{1,2})(?:\.(?P<field>[a-z_]+))?|T(?P<liked>\d{1,2})|(?P<wish>about|years|missing))\]"
+)
 LONGEST_SLOT = 24
 NAMED = 2
 

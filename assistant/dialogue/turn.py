@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from langchain_core.runnables import Runnable, RunnableLambda
 
+from assistant.dialogue.edit import Act
 from assistant.dialogue.rank import MOST_CANDIDATES, Ranked, Ranker
 from assistant.dialogue.reasons import reason
 from assistant.dialogue.respond import Brief, Outcome, Responder
@@ -28,6 +29,8 @@ from prompts.build import MAX_HISTORY, ChatTokenizer
 from prompts.records import wish_line
 from retrieval.item import Item
 from retrieval.search import Candidate, Library
+
+WITHOUT_ITEMS: dict[Act, Task] = {"find": "clarify", "chat": "chat", "off_topic": "decline"}
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,10 @@ class Assistant:
     def _task(self, turn: Turn, items: tuple[Item, ...]) -> tuple[Task, tuple[Item, ...]]:
         reading = turn.read
         act = reading.edit.act
-        if act == "find":
-            if self._asks_back(reading):
-                return "clarify", ()
-            if not items:
-                return "none", ()
-            return ("relaxed" if turn.relaxed else "recommend"), items
-        if act == "chat":
-            return "chat", ()
-        if act == "off_topic":
-            return "decline", ()
+        if act == "find" and not self._asks_back(reading):
+            return ("none" if not items else "relaxed" if turn.relaxed else "recommend"), items
+        if act in WITHOUT_ITEMS:
+            return WITHOUT_ITEMS[act], ()
         about = self._spoken_of(reading)
         if not about:
             return "clarify", ()

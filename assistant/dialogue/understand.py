@@ -69,7 +69,7 @@ class Understander:
         self._edits: TTLCache[bytes, Edit] = TTLCache(CACHE_SIZE, CACHE_SECONDS)
 
     async def read(self, messages: Sequence[ChatMessage], wish: Wish | None, model: str) -> Reading:
-        """The reading of ``messages``, which end with a user's; ``wish`` is the one before that, if the client has it."""
+        """The reading of ``messages``, which end with a user's; ``wish`` is the one before it, if the client has it."""
         turns = self._turns(messages)
         spoken = turns[-1:] if wish is not None else turns[-MAX_READ:]
         results = await asyncio.gather(*(self._edit(turn, model) for turn in spoken))
@@ -86,7 +86,9 @@ class Understander:
             titles=last.labelled.titles,
             shown=last.shown,
             past=tuple(dict.fromkeys(item.id for turn in turns for item in turn.shown)),
-            named=tuple(dict.fromkeys(i for turn in turns for label, i in turn.labelled.titles.items() if label[0] == "T")),
+            named=tuple(
+                dict.fromkeys(i for turn in turns for label, i in turn.labelled.titles.items() if label[0] == "T")
+            ),
             usage=sum((usage for _, usage in results), Usage()),
         )
 
@@ -95,7 +97,9 @@ class Understander:
         shown: tuple[Item, ...] = ()
         for message in messages:
             if message.role == "assistant":
-                shown = self._shown(message.content) or shown
+                named = self._shown(message.content)
+                # An answer about items shown before leaves the list as it was: "the first" still counts from its top.
+                shown = named if not {item.id for item in named} <= {item.id for item in shown} else shown
             elif message.role == "user":
                 text = message.content[:MAX_MESSAGE]
                 turns.append(_Turn(text, shown, self._label(text, shown)))
@@ -114,7 +118,10 @@ class Understander:
         parts, at = [], 0
         for mention in self._library.linker.link(text):
             label = self._label_of(mention, place, titles, people)
-            parts += [plain_keeping_ends(text[at : mention.start]), f"[{label} {plain(text[mention.start : mention.end])}]"]
+            parts += [
+                plain_keeping_ends(text[at : mention.start]),
+                f"[{label} {plain(text[mention.start : mention.end])}]",
+            ]
             at = mention.end
         parts.append(plain_keeping_ends(text[at:]))
         return Labelled(re.sub(r"\s+", " ", "".join(parts)).strip(), titles, people)
@@ -146,7 +153,9 @@ class Understander:
 
     def _hash(self, turn: _Turn, model: str) -> bytes:
         """A key that tells nothing without the process's secret."""
-        parts = json.dumps([model, self._library.catalogue.revision, turn.labelled.text, [item.id for item in turn.shown]])
+        parts = json.dumps(
+            [model, self._library.catalogue.revision, turn.labelled.text, [item.id for item in turn.shown]]
+        )
         return hashlib.blake2b(parts.encode(), key=self._key, digest_size=32).digest()
 
 

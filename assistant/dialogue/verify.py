@@ -88,10 +88,18 @@ class Verifier:
         if not claims or not about or DENIAL.search(bare):
             return None
         wish = self.slots.wish
-        allowed = {*wish.genres, *wish.moods, *(v for item in about for v in (*item.genres, *item.moods, *item.keywords))}
+        allowed = {
+            *wish.genres,
+            *wish.moods,
+            *(v for item in about for v in (*item.genres, *item.moods, *item.keywords)),
+        }
         text = _folded(bare)
         for value in (*self.vocabulary.genres, *self.vocabulary.moods):
-            if value not in allowed and re.search(rf"\b{re.escape(value)}\b", text) and value not in _folded(self.message):
+            if (
+                value not in allowed
+                and re.search(rf"\b{re.escape(value)}\b", text)
+                and value not in _folded(self.message)
+            ):
                 if any(value in other and value != other for other in allowed):
                     continue
                 return f"{value} is not in the record"

@@ -135,6 +135,13 @@ def load_gold() -> Gold:
     return Gold(utterances=_rows("utterances", Utterance), conversations=_rows("conversations", Conversation))
 
 
+def gold_messages() -> Iterator[str]:
+    """Every message of the gold set: none of them may be trained on."""
+    gold = load_gold()
+    yield from (one.message for one in gold.utterances)
+    yield from (turn.message for conversation in gold.conversations for turn in conversation.turns)
+
+
 def spread(rows: Sequence[Row], most: int | None) -> tuple[Row, ...]:
     """At most ``most`` of ``rows``, at even distances."""
     if most is None or most >= len(rows):

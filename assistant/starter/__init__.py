@@ -1,0 +1,1 @@
+"""The bundled base model and the recipe that trains it."""

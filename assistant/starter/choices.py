@@ -41,11 +41,15 @@ class Chooser:
         rng = self.rng
         anchor = rng.choice(self.world.films)
         genres = (rng.choice(anchor.genres),) if anchor.genres and rng.random() < 0.6 else ()
-        moods = tuple(rng.sample(anchor.moods, min(len(anchor.moods), rng.choice((1, 1, 2))))) if rng.random() < 0.5 else ()
+        moods = (
+            tuple(rng.sample(anchor.moods, min(len(anchor.moods), rng.choice((1, 1, 2))))) if rng.random() < 0.5 else ()
+        )
         not_moods = (rng.choice(("violent", "scary", "sad", "slow", "dark")),) if rng.random() < 0.15 else ()
         about = rng.choice(anchor.keywords) if anchor.keywords and rng.random() < 0.3 else ""
         history = self._history(anchor) if rng.random() < 0.6 or not (genres or moods or about) else ()
-        wish = Wish(genres=genres, moods=tuple(m for m in moods if m not in not_moods), not_moods=not_moods, about=about)
+        wish = Wish(
+            genres=genres, moods=tuple(m for m in moods if m not in not_moods), not_moods=not_moods, about=about
+        )
         candidates = self._candidates(anchor, genres, rng.randint(6, 20))
         scores = np.array([relevance(wish, history, item) for item in candidates])
         weights = np.exp(SHARPNESS * (scores - scores.max()))
@@ -54,7 +58,10 @@ class Chooser:
     def _history(self, anchor: Item) -> tuple[Item, ...]:
         near = self.world.by_genre.get(anchor.genres[0], []) if anchor.genres else []
         count = self.rng.choice((1, 1, 2, 3, 4, 6, 8))
-        return tuple(self.rng.choice(near) if near and self.rng.random() < 0.7 else self.rng.choice(self.world.films) for _ in range(count))
+        return tuple(
+            self.rng.choice(near) if near and self.rng.random() < 0.7 else self.rng.choice(self.world.films)
+            for _ in range(count)
+        )
 
     def _candidates(self, anchor: Item, genres: tuple[str, ...], count: int) -> tuple[Item, ...]:
         near = self.world.by_genre.get(genres[0] if genres else anchor.genres[0], []) if anchor.genres else []
@@ -70,7 +77,7 @@ class Chooser:
 
 
 def relevance(wish: Wish, history: tuple[Item, ...], item: Item) -> float:
-    """How well ``item`` suits: 2 a wished genre, 1.5 a wished mood, 2 the topic, up to 3 for nearness to the history."""
+    """How well ``item`` suits: 2 a wished genre, 1.5 a wished mood, 2 the topic, up to 3 nearness to the history."""
     score = 2.0 * len(set(wish.genres) & set(item.genres)) + 1.5 * len(set(wish.moods) & set(item.moods))
     score -= 2.0 * len(set(wish.not_moods) & set(item.moods)) + 3.0 * len(set(wish.not_genres) & set(item.genres))
     if wish.about and wish.about in item.keywords:
@@ -87,5 +94,9 @@ def nearness(one: Item, other: Item) -> float:
         union = set(a) | set(b)
         return len(set(a) & set(b)) / len(union) if union else 0.0
 
-    total = 3 * jaccard(one.genres, other.genres) + 2 * jaccard(one.moods, other.moods) + 2 * jaccard(one.keywords, other.keywords)
+    total = (
+        3 * jaccard(one.genres, other.genres)
+        + 2 * jaccard(one.moods, other.moods)
+        + 2 * jaccard(one.keywords, other.keywords)
+    )
     return total / 7

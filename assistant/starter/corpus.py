@@ -8,7 +8,8 @@ of the work that would repeat it.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from retrieval.item import Item
 TaskName = Literal["understand", "rank", "respond"]
 TASKS: tuple[TaskName, ...] = ("understand", "rank", "respond")
 REAL_SHARE = 0.06
+SORTED_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,42 @@ class Row:
 
 
 class Corpus:
-    """An endless stream of rows. Deterministic in ``seed``; a step's rows depend on the seed and step alone."""
+    """An endless stream of rows. Deterministic in ``seed``; a step's rows depend on the seed and step alone.
+
+    A message that says the same as one of ``held_out`` is never among them.
+    """
 
     def __init__(
-        self, tokenizer: Any, films: Sequence[Item], seed: int, real_turns: Sequence[TurnExample] = ()
+        self,
+        tokenizer: Any,
+        films: Sequence[Item],
+        seed: int,
+        real_turns: Sequence[TurnExample] = (),
+        held_out: Iterable[str] = (),
     ) -> None:
         self.tokenizer, self.world, self.seed = tokenizer, World(films), seed
         self.real_turns = list(real_turns)
+        self.held_out = frozenset(map(folded, held_out))
+        self._drawn: dict[TaskName, tuple[int, int, list[list[Row]]]] = {}
         self.end = tokenizer.convert_tokens_to_ids(END)
         self.start = tokenizer.convert_tokens_to_ids(START)
         self.labels = label_ids(tokenizer, 52)
 
     def rows(self, task: TaskName, step: int, count: int) -> list[Row]:
-        """``count`` rows of ``task`` for training step ``step``."""
-        rng = random.Random(f"{self.seed}/{task}/{step}")
-        make = {"understand": self._understand, "rank": self._rank, "respond": self._respond}[task]
-        return make(rng, count)
+        """``count`` rows of ``task`` for training step ``step``, of about one length, so that little is padded.
+
+        The rows of `SORTED_TOGETHER` steps are drawn at once, sorted by length and dealt to the steps at random.
+        """
+        group, place = divmod(step, SORTED_TOGETHER)
+        drawn = self._drawn.get(task)
+        if drawn is None or drawn[:2] != (group, count):
+            rng = random.Random(f"{self.seed}/{task}/{group}")
+            make = {"understand": self._understand, "rank": self._rank, "respond": self._respond}[task]
+            rows = sorted(make(rng, count * SORTED_TOGETHER), key=lambda row: len(row.ids))
+            batches = [rows[at : at + count] for at in range(0, len(rows), count)]
+            rng.shuffle(batches)
+            drawn = self._drawn[task] = (group, count, batches)
+        return drawn[2][place]
 
     def prefix_ids(self, task: TaskName) -> list[int]:
         """The tokens that every prompt of ``task`` begins with: its system message."""
@@ -69,6 +91,8 @@ class Corpus:
         for _ in range(count):
             real = self.real_turns and rng.random() < REAL_SHARE
             example = rng.choice(self.real_turns) if real else asker.example()
+            while folded(example.message) in self.held_out:
+                example = asker.example()
             rows.append(self._text_row(understand_messages(example.message, example.shown), example.edit.written()))
         return rows
 
@@ -125,3 +149,8 @@ def tokenizer_texts(films: Sequence[Item], seed: int, extra: Sequence[str] = (),
         texts += [understand_messages(turn.message, turn.shown)[1]["content"], turn.edit.written(), reply.reply]
         texts.append(respond_messages(reply.task, reply.wish, reply.items[:2], reply.message)[1]["content"])
     return texts
+
+
+def folded(message: str) -> str:
+    """``message`` without labels, case and punctuation: two that fold alike say the same."""
+    return " ".join(re.findall(r"\w+", re.sub(r"\[[TPS]\d+ ([^\]]*)\]", r"\1", message).lower()))

@@ -18,15 +18,19 @@ from assistant.starter.banks import bank
 from assistant.starter.turns import TurnExample
 from prompts.records import plain
 
-DOUBT = re.compile(r"\?|\b(not|no|never|didn|don|isn|wasn|hate|hated|haven|seen|watched|any ?thing but|except)\b|n't", re.I)
+DOUBT = re.compile(
+    r"\?|\b(not|no|never|didn|don|isn|wasn|hate|hated|haven|seen|watched|any ?thing but|except)\b|n't", re.I
+)
 MENTION = re.compile(r"@(\d+)")
-SMALL_TALK = re.compile(r"^(hi|hello|hey|good (morning|evening|afternoon)|thanks?|thank you|bye|goodbye|you too|great|ok|okay|sure)\b", re.I)
+SMALL_TALK = re.compile(
+    r"^(hi|hello|hey|good (morning|evening|afternoon)|thanks?|thank you|bye|goodbye|you too|great|ok|okay|sure)\b", re.I
+)
 LONGEST = 240
 
 
 def read_dialogues(path: Path) -> Iterator[dict[str, Any]]:
     """ReDial dialogues from JSON Lines, gzip by its name."""
-    with (gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")) as lines:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
 
@@ -49,19 +53,32 @@ def plain_texts(path: Path) -> Iterator[str]:
     for dialogue in read_dialogues(path):
         names = dialogue["movieMentions"] or {}
         for message in dialogue["messages"]:
-            yield MENTION.sub(lambda match, names=names: str(names.get(match[1]) or ""), message["text"])
+            text = str(message["text"])
+            for key in set(MENTION.findall(text)):
+                text = text.replace(f"@{key}", str(names.get(key) or ""))
+            yield text
 
 
 def _genre_patterns() -> dict[str, re.Pattern[str]]:
     lexicon = bank("lexicon")
-    words = {g: [*lexicon["genre_nouns"][g], *(lexicon["genre_adjectives"].get(g) or [])] for g in lexicon["genre_nouns"]}
-    return {g: re.compile(rf"\b({'|'.join(map(re.escape, sorted(w, key=len, reverse=True)))})\b", re.I) for g, w in words.items()}
+    words = {
+        g: [*lexicon["genre_nouns"][g], *(lexicon["genre_adjectives"].get(g) or [])] for g in lexicon["genre_nouns"]
+    }
+    return {
+        g: re.compile(rf"\b({'|'.join(map(re.escape, sorted(w, key=len, reverse=True)))})\b", re.I)
+        for g, w in words.items()
+    }
 
 
 def _example(
     text: str, names: dict[str, str], answers: dict[str, dict[str, int]], genres: dict[str, re.Pattern[str]]
 ) -> TurnExample | None:
-    if SMALL_TALK.match(text) and len(text.split()) <= 6 and "@" not in text and not any(p.search(text) for p in genres.values()):
+    if (
+        SMALL_TALK.match(text)
+        and len(text.split()) <= 6
+        and "@" not in text
+        and not any(p.search(text) for p in genres.values())
+    ):
         return TurnExample(plain(text), (), Edit(act="chat"))
     if DOUBT.search(text):
         return None
@@ -72,7 +89,7 @@ def _example(
     surface = {key: plain(re.sub(r"\s*\(\d{4}\)\s*$", "", names[key])) for key in mentioned}
     bare = MENTION.sub(" ", text)
     wanted = tuple(genre for genre, pattern in genres.items() if pattern.search(bare))
-    if not mentioned and not wanted or len(wanted) > 4 or len(mentioned) > 6:
+    if (not mentioned and not wanted) or len(wanted) > 4 or len(mentioned) > 6:
         return None
     message = MENTION.sub(lambda match: f"[{labels[match[1]]} {surface[match[1]]}]", plain(text))
     return TurnExample(message, (), Edit(act="find", like=tuple(labels.values()), genres=wanted))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from assistant.evaluation.gold import gold_messages
 from assistant.starter.corpus import Corpus, tokenizer_texts
 from assistant.starter.dialogues import plain_texts, real_turns
 from assistant.starter.tokenizer import train_tokenizer
@@ -26,4 +27,4 @@ def prepare_corpus(work: Path, *, facts: Path | None, dialogues: Path | None, se
         real = list(islice(plain_texts(dialogues), MAX_REAL_TEXTS)) if dialogues else []
         train_tokenizer(tokenizer_texts(films, seed, real), VOCABULARY).save_pretrained(folder)
     real_messages = list(real_turns(dialogues)) if dialogues else []
-    return Corpus(AutoTokenizer.from_pretrained(folder), films, seed, real_messages)
+    return Corpus(AutoTokenizer.from_pretrained(folder), films, seed, real_messages, held_out=gold_messages())

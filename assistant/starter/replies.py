@@ -75,12 +75,16 @@ class Answerer:
             words["mood"] = fields["moods"][0]
         if "about" in facets:
             words["about"] = "[about]"
-            fields["about"] = self._pick(item.keywords or ("family",)) if self._chance(0.5) else self._pick(self.lexicon["topics"])
+            fields["about"] = (
+                self._pick(item.keywords or ("family",)) if self._chance(0.5) else self._pick(self.lexicon["topics"])
+            )
         if "years" in facets and item.year:
             first: int | None = item.year // 10 * 10
             last: int | None = None if first is None else first + 9
             if self._chance(0.3):
-                first, last = self._pick(((None, item.year + self.rng.randint(0, 9)), (item.year - self.rng.randint(0, 9), None)))
+                first, last = self._pick(
+                    ((None, item.year + self.rng.randint(0, 9)), (item.year - self.rng.randint(0, 9), None))
+                )
             fields["year_from"], fields["year_to"] = first, last
             words["years"] = "[years]"
         if "place" in facets and item.countries:
@@ -116,7 +120,9 @@ class Answerer:
     def _can_say(self, text: str, item: Item, number: str = "N") -> bool:
         """True when ``item`` has every fact that ``text`` has a slot for."""
         for name in re.findall(rf"\[{number}\.(\w+)\]", text):
-            value = {"about": item.description, "year": item.year}.get(name, getattr(item, name, None) or item.people.get(name))
+            value = {"about": item.description, "year": item.year}.get(
+                name, getattr(item, name, None) or item.people.get(name)
+            )
             if not value:
                 return False
         return True
@@ -134,7 +140,9 @@ class Answerer:
             return str(self._pick(self.turns["more"]))
         words = [self._pick(self.lexicon["mood_phrases"][mood]["adjective"]) for mood in wish.moods]
         words += [self._pick(self.lexicon["countries"].get(c, {}).get("adj") or [c]) for c in wish.countries]
-        words.append(self._pick(self.lexicon["genre_nouns"].get(wish.genres[0], ["film"])) if wish.genres else "something")
+        words.append(
+            self._pick(self.lexicon["genre_nouns"].get(wish.genres[0], ["film"])) if wish.genres else "something"
+        )
         if wish.about:
             words.append(f"about {wish.about}")
         if wish.years:
@@ -163,9 +171,21 @@ class Answerer:
     def _recommend(self) -> ReplyExample:
         wish, liked, words, items = self._offer()
         if len(items) == 1 and self._chance(0.5):
-            whole = [text for text in self.replies["recommend_one"] if self._can_say(str(text), items[0], "1") and set(PLACEHOLDER.findall(str(text))) <= set(words)]
+            whole = [
+                text
+                for text in self.replies["recommend_one"]
+                if self._can_say(str(text), items[0], "1") and set(PLACEHOLDER.findall(str(text))) <= set(words)
+            ]
             if whole:
-                return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", self._fill(str(self._pick(whole)), words))
+                return ReplyExample(
+                    "recommend",
+                    wish,
+                    items,
+                    self._message(wish, liked),
+                    liked,
+                    "",
+                    self._fill(str(self._pick(whole)), words),
+                )
         for _ in range(20):
             opening = self._fitting(self.replies["recommend_open"], words, liked)
             if self._can_say(opening, items[0], "1"):
@@ -176,7 +196,7 @@ class Answerer:
     def _missing(self) -> str:
         kinds = (
             lambda: f"{self.rng.randint(1920, 2020)} or {self._pick(('earlier', 'later'))}",
-            lambda: (lambda d: f"{d}-{d + 9}")(self.rng.randrange(1920, 2021, 10)),
+            self._decade,
             lambda: self._pick(sorted(self.lexicon["genre_nouns"])),
             lambda: f"from {self._pick(sorted(self.lexicon['countries']))}",
             lambda: f"in {self._pick(sorted(self.lexicon['languages']))}",
@@ -185,8 +205,12 @@ class Answerer:
         )
         return str(self._pick(kinds)())
 
+    def _decade(self) -> str:
+        first = self.rng.randrange(1920, 2021, 10)
+        return f"{first}-{first + 9}"
+
     def _relaxed(self) -> ReplyExample:
-        wish, liked, words, items = self._offer()
+        wish, liked, _, items = self._offer()
         missing = self._missing()
         for _ in range(20):
             opening = str(self._pick(self.replies["relaxed_open"]))
@@ -196,7 +220,7 @@ class Answerer:
         return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, " ".join(parts))
 
     def _none(self) -> ReplyExample:
-        wish, liked, _, items = self._offer()
+        wish, liked, _, _ = self._offer()
         reply = self._fill(str(self._pick(self.replies["none"])), {"missing": "[missing]"})
         return ReplyExample("none", wish, (), self._message(wish, liked), liked, self._missing(), reply)
 
@@ -214,16 +238,23 @@ class Answerer:
             mood = self.mood_of[adjective]
             if self._chance(0.5) and (same := [film for film in self.world.films if mood in film.moods][:4000]):
                 item = self._pick(same)
-            reply = self._fill(str(self._pick(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood})
+            reply = self._fill(
+                str(self._pick(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood}
+            )
         elif entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
             genre = self.genre_of[noun]
             if self._chance(0.5) and self.world.by_genre[genre]:
                 item = self._pick(self.world.by_genre[genre])
-            reply = self._fill(str(self._pick(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"])), {"genre": genre})
+            reply = self._fill(
+                str(self._pick(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"])),
+                {"genre": genre},
+            )
         title = item.title.lower() if self._chance(0.4) else item.title
         if reply is None or not self._can_say(reply, item, "1"):
             options = self.replies["answer"].get(entry["topic"], self.replies["answer"]["unknown"])
-            reply = self._pick([t for t in options if self._can_say(str(t), item, "1")] or ["My record of [1] does not say."])
+            reply = self._pick(
+                [t for t in options if self._can_say(str(t), item, "1")] or ["My record of [1] does not say."]
+            )
         message = text.replace("{title}", title).replace("{shown}", title)
         return ReplyExample("answer", Wish(), (item,), message, (), "", str(reply))
 
@@ -237,7 +268,11 @@ class Answerer:
         message = str(entry["text"])
         for ref, item in zip(entry["refs"], items, strict=True):
             message = message.replace("{" + str(ref) + "}", item.title)
-        able = [t for t in self.replies["compare"] if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")]
+        able = [
+            t
+            for t in self.replies["compare"]
+            if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
+        ]
         return ReplyExample("compare", Wish(), items, message, (), "", str(self._pick(able)))
 
     def _why(self) -> ReplyExample:
@@ -253,7 +288,9 @@ class Answerer:
 
     def _chat(self) -> ReplyExample:
         entry = self._pick(self.turns["chat"])
-        return ReplyExample("chat", Wish(), (), str(entry["text"]), (), "", str(self._pick(self.replies["chat"][entry["mood"]])))
+        return ReplyExample(
+            "chat", Wish(), (), str(entry["text"]), (), "", str(self._pick(self.replies["chat"][entry["mood"]]))
+        )
 
     def _decline(self) -> ReplyExample:
         message = str(self._pick(self.turns["off_topic"]))

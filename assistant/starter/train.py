@@ -35,10 +35,11 @@ class Recipe:
     kv_heads: int = 2
     head_dim: int = 64
     steps: int = 1500
-    batch: dict[str, int] = field(default_factory=lambda: {"understand": 32, "rank": 4, "respond": 12})
+    batch: dict[str, int] = field(default_factory=lambda: {"understand": 48, "rank": 4, "respond": 12})
     weight: dict[str, float] = field(default_factory=lambda: {"understand": 1.0, "rank": 0.7, "respond": 1.0})
-    muon_rate: float = 0.02
-    adam_rate: float = 3e-3
+    context_weight: dict[str, float] = field(default_factory=lambda: {"understand": 0.3})
+    muon_rate: float = 0.004
+    adam_rate: float = 2e-3
     warmup: int = 30
     decay_share: float = 0.45
     weight_decay: float = 0.01
@@ -82,9 +83,12 @@ def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     ]
 
 
-def batch_loss(model: Qwen3ForCausalLM, prefix: Sequence[int], rows: Sequence[Row], pad: int) -> Tensor:
-    """Mean cross-entropy over the answers of ``rows``; float32 scalar.
+def batch_loss(
+    model: Qwen3ForCausalLM, prefix: Sequence[int], rows: Sequence[Row], pad: int, context_weight: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy over the answers of ``rows``, and what is to be minimised: two float32 scalars.
 
+    The second adds ``context_weight`` times the loss over what precedes the answers.
     ``prefix`` (P,) runs once; its keys and values are repeated for each of the B rows (B, T).
     """
     device = model.device
@@ -107,11 +111,21 @@ def batch_loss(model: Qwen3ForCausalLM, prefix: Sequence[int], rows: Sequence[Ro
         use_cache=True,
     ).last_hidden_state  # (B, T, H)
     if rows[0].target is not None:
-        return _choice_loss(model, hidden, rows)
-    where = [(at, place) for at, row in enumerate(rows) for place in range(row.answer_from - 1, len(row.ids) - 1)]
-    at, place = (torch.tensor(values, device=device) for values in zip(*where, strict=True))
+        loss = _choice_loss(model, hidden, rows)
+        return loss, loss
+    answer = _next_token_loss(model, hidden, ids, [(row.answer_from - 1, len(row.ids) - 1) for row in rows])
+    if not context_weight:
+        return answer, answer
+    context = _next_token_loss(model, hidden, ids, [(0, row.answer_from - 1) for row in rows])
+    return answer, answer + context_weight * context
+
+
+def _next_token_loss(model: Qwen3ForCausalLM, hidden: Tensor, ids: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
+    """Mean cross-entropy of the tokens that follow the places of ``spans``, one half-open span a row."""
+    where = [(at, place) for at, (first, last) in enumerate(spans) for place in range(first, last)]
+    at, place = (torch.tensor(values, device=hidden.device) for values in zip(*where, strict=True))
     logits = model.lm_head(hidden[at, place])
-    return nn.functional.cross_entropy(logits.float(), ids.to(device)[at, place + 1])
+    return nn.functional.cross_entropy(logits.float(), ids.to(hidden.device)[at, place + 1])
 
 
 def _choice_loss(model: Qwen3ForCausalLM, hidden: Tensor, rows: Sequence[Row]) -> Tensor:
@@ -119,7 +133,8 @@ def _choice_loss(model: Qwen3ForCausalLM, hidden: Tensor, rows: Sequence[Row]) -
     logits = model.lm_head(hidden[torch.arange(len(rows), device=hidden.device), last]).float()
     wanted = torch.zeros_like(logits)
     for at, row in enumerate(rows):
-        assert row.target is not None
+        if row.target is None:
+            raise ValueError("a rank row without its target among others with theirs")
         labels, weights = row.target
         wanted[at, labels] = torch.tensor(weights, dtype=torch.float32, device=hidden.device)
     entropy = -(wanted * wanted.clamp_min(1e-9).log()).sum(-1)
@@ -167,23 +182,19 @@ def _backward(
     model: Qwen3ForCausalLM, corpus: Corpus, prefix: Sequence[int], task: TaskName, step: int, recipe: Recipe
 ) -> float:
     rows = corpus.rows(task, step, recipe.batch[task])
-    # Rows of like length go together: less padding. Two halves a batch keep the memory and the waste small.
-    rows.sort(key=lambda row: len(row.ids))
-    half = max(1, len(rows) // 2)
-    total = 0.0
-    for part in (rows[:half], rows[half:]):
-        if not part:
-            continue
-        with torch.autocast(model.device.type, torch.bfloat16):
-            loss = batch_loss(model, prefix, part, corpus.tokenizer.pad_token_id)
-        share = len(part) / len(rows)
-        (loss * share * recipe.weight[task]).backward()
-        total += float(loss.detach()) * share
-    return total
+    weight = recipe.context_weight.get(task, 0.0)
+    with torch.autocast(model.device.type, torch.bfloat16):
+        answer, loss = batch_loss(model, prefix, rows, corpus.tokenizer.pad_token_id, weight)
+    (loss * recipe.weight[task]).backward()
+    return float(answer.detach())
 
 
 def _save(model: nn.Module, optimisers: list[torch.optim.Optimizer], work: Path, step: int, recipe: Recipe) -> None:
-    state: dict[str, Any] = {"model": model.state_dict(), "step": step, "optimizers": [o.state_dict() for o in optimisers]}
+    state: dict[str, Any] = {
+        "model": model.state_dict(),
+        "step": step,
+        "optimizers": [o.state_dict() for o in optimisers],
+    }
     temporary = work / f"{STATE}.part"
     torch.save(state, temporary)
     temporary.replace(work / STATE)

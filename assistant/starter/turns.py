@@ -12,13 +12,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from assistant.dialogue.edit import Edit
+from assistant.dialogue.edit import MAX_FACETS, MAX_POINTERS, Edit
 from assistant.starter.banks import bank
 from assistant.starter.world import World
 from retrieval.item import Item
 
 MARK = re.compile("⟦(\\d+)⟧")
 KEYBOARD = {"a": "s", "e": "r", "i": "o", "o": "p", "t": "y", "n": "m", "s": "d", "r": "t", "l": "k", "c": "v"}
+LIKENESS = ("like {}", "similar to {}", "in the style of {}", "along the lines of {}", "à la {}")
+CREDIT = ("with {}", "by {}", "starring {}", "directed by {}", "from {}", "with {} in it")
 HEADS = ("film", "movie", "flick", "picture")
 
 
@@ -44,7 +46,8 @@ class Draft:
         return f"⟦{len(self.marks) - 1}⟧"
 
     def add(self, key: str, *values: Any) -> None:
-        self.meaning.setdefault(key, []).extend(values)
+        if values:
+            self.meaning.setdefault(key, []).extend(values)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class Asker:
         self.countries = self._weighted("countries")
         self.languages = self._weighted("languages")
         self.makers = {
-            "wish": (self._wish, 34), "like": (self._like, 12), "refine": (self._refine, 8), "person": (self._person, 6),
-            "refuse": (self._refuse, 6), "position": (self._position, 6), "era": (self._era, 5), "clear": (self._clear, 5),
+            "wish": (self._wish, 34), "like": (self._like, 12), "refine": (self._refine, 8),
+            "person": (self._person, 6), "refuse": (self._refuse, 6), "position": (self._position, 6),
+            "era": (self._era, 5), "clear": (self._clear, 5),
             "more": (self._more, 3), "empty": (self._empty, 3), "ask": (self._ask, 9), "compare": (self._compare, 4),
             "why": (self._why, 3), "chat": (self._chat, 7), "off_topic": (self._off_topic, 8),
         }  # fmt: skip
@@ -79,7 +83,11 @@ class Asker:
         names = list(self.makers)
         kind = rng.choices(names, [weight for _, weight in self.makers.values()])[0]
         needs_shown = kind in {"position", "era", "why", "more"} or (kind in {"ask", "compare"} and rng.random() < 0.5)
-        shown = tuple(self.world.draw(rng, rng.choice((1, 2, 3, 3, 3, 3, 4, 5)))) if needs_shown or rng.random() < 0.45 else ()
+        shown = (
+            tuple(self.world.draw(rng, rng.choice((1, 2, 3, 3, 3, 3, 4, 5))))
+            if needs_shown or rng.random() < 0.45
+            else ()
+        )
         draft = Draft()
         self.makers[kind][0](draft, shown)
         if kind in {"wish", "like", "person", "era", "position", "clear", "refuse"}:
@@ -99,7 +107,16 @@ class Asker:
         return self.rng.random() < probability
 
     def _decorate(self, draft: Draft, shown: tuple[Item, ...], kind: str) -> None:
-        extras = [self._like, self._refuse, self._person, self._seen, self._count, self._clear, self._wish, self._not_clause]
+        extras = [
+            self._like,
+            self._refuse,
+            self._person,
+            self._seen,
+            self._count,
+            self._clear,
+            self._wish,
+            self._not_clause,
+        ]
         for _ in range(self.rng.choices((0, 1, 2), (0.55, 0.35, 0.10))[0]):
             maker = self._pick(extras)
             if maker == self._wish and kind == "wish":
@@ -143,61 +160,84 @@ class Asker:
             draft.segments.append(self._pick(self.turns["refine_frames"]).replace("{find}", self._noun_phrase(draft)))
         elif self._chance(0.5):
             mood = self._pick(self.moods)
-            frames = ("something more {}", "make it {}", "{}, please", "more {}", "{} this time", "a bit more {}", "but {}", "can it be {}")
-            draft.segments.append(self._pick(frames).format(self._pick(self.lexicon["mood_phrases"][mood]["adjective"])))
+            frames = (
+                "something more {}",
+                "make it {}",
+                "{}, please",
+                "more {}",
+                "{} this time",
+                "a bit more {}",
+                "but {}",
+                "can it be {}",
+            )
+            draft.segments.append(
+                self._pick(frames).format(self._pick(self.lexicon["mood_phrases"][mood]["adjective"]))
+            )
             draft.add("moods", mood)
         else:
             self._not_clause(draft, shown)
 
     def _noun_phrase(self, draft: Draft) -> str:
-        rng, lexicon = self.rng, self.lexicon
         before: list[str] = []
         after: list[str] = []
-        moods, genres = [], []
-        if self._chance(0.42):
-            mood = self._pick(self.moods)
-            group = rng.choices(("adjective", "clause"), (0.7, 0.3))[0]
-            (before if group == "adjective" else after).append(self._pick(lexicon["mood_phrases"][mood][group]))
-            moods.append(mood)
-            if group == "adjective" and self._chance(0.2):
-                other = self._pick(self.moods)
-                if other != mood:
-                    before.append(self._pick(("and ", ", ", "but ")) + self._pick(lexicon["mood_phrases"][other]["adjective"]))
-                    moods.append(other)
+        moods: list[str] = []
+        genres: list[str] = []
+        self._mood_words(before, after, moods)
+        self._origin(draft, before, after)
+        head = self._head(before, moods, genres)
+        self._tail(draft, after, genres, moods)
+        self.rng.shuffle(after)
+        draft.add("moods", *moods)
+        draft.add("genres", *genres)
+        phrase = " ".join(filter(None, [" ".join(before).replace(" ,", ","), head, *after])).strip()
+        return self._article(phrase)
+
+    def _mood_words(self, before: list[str], after: list[str], moods: list[str]) -> None:
+        """Now and then a mood, as an adjective before the noun or a clause behind it, and perhaps a second."""
+        if not self._chance(0.42):
+            return
+        phrases = self.lexicon["mood_phrases"]
+        moods.append(self._pick(self.moods))
+        if not self._chance(0.7):
+            after.append(self._pick(phrases[moods[0]]["clause"]))
+            return
+        before.append(self._pick(phrases[moods[0]]["adjective"]))
+        other = self._pick(self.moods)
+        if self._chance(0.2) and other not in moods:
+            before.append(self._pick(("and ", ", ", "but ")) + self._pick(phrases[other]["adjective"]))
+            moods.append(other)
+
+    def _origin(self, draft: Draft, before: list[str], after: list[str]) -> None:
+        """Now and then a country or a language."""
         if self._chance(0.22):
-            country = rng.choices(*self.countries)[0]
-            forms = lexicon["countries"][country]
+            country = self.rng.choices(*self.countries)[0]
+            forms = self.lexicon["countries"][country]
             if forms.get("adj") and self._chance(0.65):
                 before.append(self._pick(forms["adj"]))
             else:
                 after.append(self._place(self._pick(forms["place"])))
             draft.add("countries", country)
         elif self._chance(0.1):
-            language = rng.choices(*self.languages)[0]
-            after.append(self._pick(lexicon["languages"][language]))
+            language = self.rng.choices(*self.languages)[0]
+            after.append(self._pick(self.lexicon["languages"][language]))
             draft.add("languages", language)
-        head = self._head(before, moods, genres)
+
+    def _tail(self, draft: Draft, after: list[str], genres: list[str], moods: list[str]) -> None:
+        """Now and then years, a topic, a title it should be like, a person, or what it should not be."""
         if self._chance(0.24):
             after.append(self._years(draft))
         if self._chance(0.24):
-            after.append(self._pick(lexicon["topic_frames"]).replace("{about}", self._topic(draft)))
+            after.append(self._pick(self.lexicon["topic_frames"]).replace("{about}", self._topic(draft)))
         if self._chance(0.13):
             mark, index = self._title(draft)
-            after.append(self._pick(("like {}", "similar to {}", "in the style of {}", "along the lines of {}", "à la {}")).format(mark))
+            after.append(self._pick(LIKENESS).format(mark))
             draft.add("like", index)
         if self._chance(0.13):
             mark, index = self._name(draft)
-            after.append(self._pick(("with {}", "by {}", "starring {}", "directed by {}", "from {}", "with {} in it")).format(mark))
+            after.append(self._pick(CREDIT).format(mark))
             draft.add("people", index)
         if self._chance(0.12):
             after.append(self._negation(draft, genres, moods))
-        rng.shuffle(after)
-        if moods:
-            draft.add("moods", *moods)
-        if genres:
-            draft.add("genres", *genres)
-        phrase = " ".join(filter(None, [" ".join(before).replace(" ,", ","), head, *after])).strip()
-        return self._article(phrase)
 
     def _head(self, before: list[str], moods: list[str], genres: list[str]) -> str:
         rng, lexicon = self.rng, self.lexicon
@@ -222,10 +262,11 @@ class Asker:
                 other = self._pick(self.genres)
                 if other != genre:
                     genres.append(other)
-                    return f"{self._pick(lexicon['genre_nouns'][genre])} {self._pick(('or', 'and'))} {self._pick(lexicon['genre_nouns'][other])}"
+                    nouns = lexicon["genre_nouns"]
+                    return f"{self._pick(nouns[genre])} {self._pick(('or', 'and'))} {self._pick(nouns[other])}"
             return str(self._pick(lexicon["genre_nouns"][genre]))
         if before:
-            return self._pick(("film", "movie", "films", "movies", "one", "flick", "stuff"))
+            return str(self._pick(("film", "movie", "films", "movies", "one", "flick", "stuff")))
         return "something"
 
     def _article(self, phrase: str) -> str:
@@ -269,7 +310,9 @@ class Asker:
             genre = self._pick([name for name in self.genres if name not in genres])
             draft.add("not_genres", genre)
             frame = str(self._pick(self.lexicon["not_genre_phrases"]))
-            return frame.replace("{genre_plural}", str(self._pick(self.lexicon["genre_plural"][genre]))).replace("{genre}", genre)
+            return frame.replace("{genre_plural}", str(self._pick(self.lexicon["genre_plural"][genre]))).replace(
+                "{genre}", genre
+            )
         mood = self._pick([name for name in self.moods if name not in moods])
         draft.add("not_moods", mood)
         return str(self._pick(self.lexicon["not_mood_phrases"][mood]))
@@ -286,7 +329,9 @@ class Asker:
         if self._chance(0.22):
             second, other = self._title(draft)
             draft.add("like", other)
-            draft.segments.append(self._pick(self.turns["like2_frames"]).replace("{title}", first).replace("{title2}", second))
+            draft.segments.append(
+                self._pick(self.turns["like2_frames"]).replace("{title}", first).replace("{title2}", second)
+            )
         else:
             draft.segments.append(self._pick(self.turns["like_frames"]).replace("{title}", first))
 
@@ -331,7 +376,9 @@ class Asker:
         draft.segments.append(str(self._pick(self.lexicon["era"][era])))
 
     def _clear(self, draft: Draft, shown: tuple[Item, ...]) -> None:
-        part = self._pick([part for part in self.lexicon["clear"] if part not in {"like", "kind"} and not draft.meaning.get(part)])
+        part = self._pick(
+            [part for part in self.lexicon["clear"] if part not in {"like", "kind"} and not draft.meaning.get(part)]
+        )
         if part in draft.meaning.get("clear", []):
             return
         draft.add("clear", part)
@@ -339,7 +386,11 @@ class Asker:
         if part == "all":
             draft.segments.insert(0, phrase)
             if self._chance(0.6) and not draft.meaning.get("genres"):
-                draft.segments.insert(1, self._pick(("", "now ", "how about ", "this time ", "I want ", "let's try ")) + self._noun_phrase(draft))
+                draft.segments.insert(
+                    1,
+                    self._pick(("", "now ", "how about ", "this time ", "I want ", "let's try "))
+                    + self._noun_phrase(draft),
+                )
         else:
             draft.segments.append(phrase)
 
@@ -423,9 +474,7 @@ class Asker:
         if self._chance(0.04):
             text = self._stray_label(draft, text)
         text, labels = self._label(draft, " ".join(text.split()))
-        meaning = {key: [labels.get(v, v) if isinstance(v, int) and key in POINTERS else v for v in value] if isinstance(value, list) else value
-                   for key, value in draft.meaning.items()}  # fmt: skip
-        meaning = {key: (value[:6] if key in POINTERS else value[:4]) if isinstance(value, list) else value for key, value in meaning.items()}
+        meaning = {key: _ordered(key, value, labels) for key, value in draft.meaning.items()}
         return text, shown, Edit.model_validate(meaning)
 
     def _label(self, draft: Draft, text: str) -> tuple[str, dict[int, str]]:
@@ -479,3 +528,13 @@ class Asker:
 
 
 POINTERS = frozenset({"of", "like", "dislike", "seen", "people", "not_people"})
+
+
+def _ordered(key: str, value: Any, labels: dict[int, str]) -> Any:
+    """A list in the one order in which it is always written: labels by their number, facets by the alphabet."""
+    if not isinstance(value, list) or key == "years":
+        return value
+    if key in POINTERS:
+        named = {labels[one] if isinstance(one, int) else str(one) for one in value}
+        return sorted(named, key=lambda label: (label[0], int(label[1:])))[:MAX_POINTERS]
+    return sorted(set(value))[:MAX_FACETS]

@@ -34,7 +34,9 @@ class World:
         for film in films:
             for genre in film.genres:
                 self.by_genre[genre].append(film)
-        self._counts = {name: Counter(v for film in films for v in getattr(film, name)) for name in ("countries", "languages")}
+        self._counts = {
+            name: Counter(v for film in films for v in getattr(film, name)) for name in ("countries", "languages")
+        }
 
     def counts(self, facet: str) -> Counter[str]:
         """How many films have each value of ``countries`` or ``languages``."""
@@ -51,7 +53,7 @@ class World:
 
 def read_facts(path: Path) -> Iterator[tuple[str, int, list[str], list[str]]]:
     """Title, year, genres of Sotto's vocabulary and cast from a JSON Lines file (gzip by its name)."""
-    with (gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")) as lines:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for line in lines:
             fact = json.loads(line)
             genres = [GENRE_OF_FACT.get(name.lower(), name.lower()) for name in fact.get("genres", ())]
@@ -88,6 +90,8 @@ def invent_records(
             countries=donors[0].countries,
             languages=donors[0].languages,
             people={"director": (director,), "cast": tuple(name for name in cast[:4] if name != director)},
-            keywords=tuple(dict.fromkeys(word for film in donors for word in rng.sample(film.keywords, min(2, len(film.keywords))))),
+            keywords=tuple(
+                dict.fromkeys(word for film in donors for word in rng.sample(film.keywords, min(2, len(film.keywords))))
+            ),
             description=donors[1].description,
         )

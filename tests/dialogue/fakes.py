@@ -24,7 +24,7 @@ class CharTokenizer:
 
 
 class ScriptedEngine:
-    """Answers understand prompts by ``edits`` (a function of the message) and respond prompts by ``replies`` in turn."""
+    """Answers understand prompts by ``edits``, a function of the message, and respond prompts by ``replies``."""
 
     def __init__(self, edits: Callable[[str], str], replies: Sequence[str]) -> None:
         self.edits, self.replies = edits, list(replies)

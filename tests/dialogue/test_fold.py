@@ -53,7 +53,9 @@ def test_a_refused_value_is_no_longer_wanted_and_the_other_way_round() -> None:
 
 
 def test_clearing_all_keeps_what_was_seen_and_refused() -> None:
-    wish = after(Wish(genres=("horror",), seen=("jaws-1975",), dislike=("x",), year_to=1980), clear=["all"], genres=["comedy"])
+    wish = after(
+        Wish(genres=("horror",), seen=("jaws-1975",), dislike=("x",), year_to=1980), clear=["all"], genres=["comedy"]
+    )
     assert wish == Wish(genres=("comedy",), seen=("jaws-1975",), dislike=("x",))
 
 
@@ -73,7 +75,7 @@ facets = st.lists(st.sampled_from(["comedy", "horror", "drama"]), max_size=4)
 
 @given(
     genres=facets, not_genres=facets, moods=facets, not_moods=facets,
-    like=st.lists(st.sampled_from([*TITLES, "T9"]), max_size=4), dislike=st.lists(st.sampled_from([*TITLES]), max_size=4),
+    like=st.lists(st.sampled_from([*TITLES, "T9"]), max_size=4), dislike=st.lists(st.sampled_from([*TITLES])),
     clear=st.lists(st.sampled_from(CLEARABLE), max_size=3), era=st.sampled_from([None, "older", "newer"]),
     years=st.none() | st.tuples(st.integers(0, 2100), st.integers(0, 2100)),
 )  # fmt: skip

@@ -25,7 +25,10 @@ SLOTS = Slots([ALIEN], Wish(about="space", year_from=1970, year_to=1979), ("Sola
         ("Made in [1.countries].", "Made in United Kingdom."),
         ("[1.about] Want more?", "Something hungry comes on board. Want more?"),
         ("[1.about].", "Something hungry comes on board."),
-        ("You liked [T1], want [about] from [years], not [missing].", "You liked Solaris (1972), want space from the 1970s, not 1950 or earlier."),
+        (
+            "You liked [T1], want [about] from [years], not [missing].",
+            "You liked Solaris (1972), want space from the 1970s, not 1950 or earlier.",
+        ),
     ],
 )
 def test_a_slot_is_replaced_by_the_records_text(written: str, shown: str) -> None:

@@ -109,7 +109,9 @@ async def test_a_question_is_answered_from_the_record_it_points_at(library: Libr
 
 async def test_a_wish_that_nothing_fits_is_relaxed_and_says_so(library: Library) -> None:
     assistant, engine = make(
-        library, lambda m: '{"act":"find","genres":["horror"],"years":[1700,1709]}', "Nothing for [missing], but [1] is near."
+        library,
+        lambda m: '{"act":"find","genres":["horror"],"years":[1700,1709]}',
+        "Nothing for [missing], but [1] is near.",
     )
     events = await answer(assistant, "horror from the 1700s")
     assert plan_of(events).task == "relaxed"
@@ -160,3 +162,17 @@ async def test_the_token_limit_is_told_as_such_and_leaves_no_broken_slot(library
 async def test_unreadable_output_of_the_model_is_a_bare_wish_not_an_error(library: Library) -> None:
     assistant, _ = make(library, lambda m: '{"act":"find","genres":["hor', "What do you like?")
     assert plan_of(await answer(assistant, "hm")).task == "clarify"
+
+
+async def test_positions_count_from_the_last_list_even_after_a_question_about_one_of_it(library: Library) -> None:
+    edits = {
+        "scary": '{"act":"find","genres":["horror"]}',
+        "why": '{"act":"why","of":["S2"]}',
+        "not": '{"act":"find","dislike":["S1"]}',
+    }
+    assistant, _ = make(library, lambda message: edits[message.split()[0]], "No [T1].", "Fine.", "Sorry.")
+    listed = "Try Alien (1979) and Psycho (1960)."
+    events = await answer(
+        assistant, "scary ones", listed, "why the second?", "Psycho (1960) is horror.", "not the first"
+    )
+    assert plan_of(events).wish.dislike == ("alien",)

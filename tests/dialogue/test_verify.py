@@ -13,7 +13,9 @@ from assistant.dialogue.verify import Sentences, Verifier
 from retrieval.item import Item
 from retrieval.wish import Wish
 
-ALIEN = Item(id="a", title="Alien", year=1979, genres=("horror",), moods=("scary",), people={"director": ("Ridley Scott",)})
+ALIEN = Item(
+    id="a", title="Alien", year=1979, genres=("horror",), moods=("scary",), people={"director": ("Ridley Scott",)}
+)
 JAWS = Item(id="j", title="Jaws", year=1975, genres=("thriller",), moods=("suspenseful",))
 
 
@@ -70,7 +72,10 @@ def test_a_pronoun_speaks_of_the_item_named_last() -> None:
 
 
 def test_the_persons_own_words_may_be_repeated() -> None:
-    assert verifier("a comedy like Casablanca").objection("You asked for comedy like Casablanca, and [1] is what I have.") is None
+    assert (
+        verifier("a comedy like Casablanca").objection("You asked for comedy like Casablanca, and [1] is what I have.")
+        is None
+    )
     assert verifier(genres=["comedy"]).objection("For comedy, begin with [1].") is None
 
 
@@ -80,7 +85,10 @@ def test_a_sentence_is_said_once() -> None:
     assert judge.objection("Start with [1].") == "repeated sentence"
 
 
-@given(st.lists(st.sampled_from(["Hi [1.about] ", "It is [1.year]. ", "What? ", "No end", "Mr X! ", "\n"]), max_size=8), st.integers(1, 5))
+@given(
+    st.lists(st.sampled_from(["Hi [1.about] ", "It is [1.year]. ", "What? ", "No end", "Mr X! ", "\n"]), max_size=8),
+    st.integers(1, 5),
+)
 def test_cutting_into_sentences_loses_no_character(parts: list[str], size: int) -> None:
     text = "".join(parts)
     cutter = Sentences()

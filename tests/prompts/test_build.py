@@ -71,8 +71,13 @@ def test_more_candidates_than_labels_are_refused() -> None:
 
 
 def test_a_wish_reads_as_one_line() -> None:
-    wish = Wish(genres=("comedy",), moods=("dark",), year_from=1980, year_to=1989, not_genres=("horror",), about="a [heist]")
-    assert wish_line(wish, ["Alien (1979)"]) == "comedy, dark, about a (heist), 1980-1989, not horror, like [T1] Alien (1979)"
+    wish = Wish(
+        genres=("comedy",), moods=("dark",), year_from=1980, year_to=1989, not_genres=("horror",), about="a [heist]"
+    )
+    assert (
+        wish_line(wish, ["Alien (1979)"])
+        == "comedy, dark, about a (heist), 1980-1989, not horror, like [T1] Alien (1979)"
+    )
     assert wish_line(Wish()) == "anything"
 
 

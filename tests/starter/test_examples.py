@@ -51,7 +51,9 @@ def test_an_edit_is_written_as_constrained_decoding_writes_it(world: World, voca
         assert " " not in re.sub(r'"[^"]*"', "", written)
         assert Edit.model_validate_json(written).written() == written
         schema = edit_schema(vocabulary, titles, people)
-        places = {*example.edit.countries} - {*vocabulary.countries} | {*example.edit.languages} - {*vocabulary.languages}
+        places = {*example.edit.countries} - {*vocabulary.countries} | {*example.edit.languages} - {
+            *vocabulary.languages
+        }
         foreign += bool(places)
         if not places:
             jsonschema.validate(json.loads(written), schema)
@@ -59,7 +61,9 @@ def test_an_edit_is_written_as_constrained_decoding_writes_it(world: World, voca
 
 
 def test_the_same_seed_writes_the_same_message(world: World) -> None:
-    assert [Asker(world, random.Random(5)).example() for _ in range(3)] == [Asker(world, random.Random(5)).example() for _ in range(3)]
+    assert [Asker(world, random.Random(5)).example() for _ in range(3)] == [
+        Asker(world, random.Random(5)).example() for _ in range(3)
+    ]
 
 
 def test_replies_of_the_training_text_pass_the_verifier(world: World, vocabulary: Facets) -> None:

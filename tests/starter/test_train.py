@@ -21,12 +21,14 @@ SMALL = Recipe(
 def test_the_shared_prefix_changes_nothing_about_the_loss(corpus: Corpus, task: TaskName) -> None:
     model = new_model(SMALL, corpus.tokenizer).eval()
     prefix, rows = corpus.prefix_ids(task), corpus.rows(task, 0, 3)
-    shared = batch_loss(model, prefix, rows, corpus.tokenizer.pad_token_id)
+    shared, _ = batch_loss(model, prefix, rows, corpus.tokenizer.pad_token_id)
     losses = []
     for row in rows:
         ids = torch.tensor([[*prefix, *row.ids]])
         logits = model(input_ids=ids).logits[0, len(prefix) + row.answer_from - 1 : -1]
-        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, len(prefix) + row.answer_from :], reduction="none"))
+        losses.append(
+            torch.nn.functional.cross_entropy(logits, ids[0, len(prefix) + row.answer_from :], reduction="none")
+        )
     assert torch.allclose(shared, torch.cat(losses).mean(), atol=1e-4)
 
 

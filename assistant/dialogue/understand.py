@@ -20,6 +20,7 @@ from cachetools import TTLCache
 from pydantic import ValidationError
 
 from assistant.dialogue.edit import Edit, edit_schema
+from assistant.dialogue.evidence import EvidenceFinder, narrowed
 from assistant.dialogue.fold import fold
 from assistant.dialogue.types import ChatMessage, Usage
 from assistant.engine.gateway import Engine, Sampling
@@ -65,6 +66,7 @@ class Understander:
 
     def __init__(self, library: Library, engine: Engine, tokenizer: ChatTokenizer) -> None:
         self._library, self._engine, self._tokenizer = library, engine, tokenizer
+        self._finder: tuple[int, EvidenceFinder] | None = None
         self._key = secrets.token_bytes(32)
         self._edits: TTLCache[bytes, Edit] = TTLCache(CACHE_SIZE, CACHE_SECONDS)
 
@@ -143,13 +145,20 @@ class Understander:
         if (known := self._edits.get(key)) is not None:
             return known, Usage()
         labelled = turn.labelled
-        schema = edit_schema(self._library.catalogue.facets, list(labelled.titles), list(labelled.people))
+        evidence = await asyncio.to_thread(self._evidence().find, labelled.text)
+        schema = narrowed(edit_schema(evidence, list(labelled.titles), list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
         sampling = Sampling(max_tokens=EDIT_TOKENS, temperature=0.0)
         completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
         edit = _grounded(parse_edit(completion.text), labelled.text)
         self._edits[key] = edit
         return edit, completion.usage
+
+    def _evidence(self) -> EvidenceFinder:
+        revision = self._library.catalogue.revision
+        if self._finder is None or self._finder[0] != revision:
+            self._finder = revision, EvidenceFinder(self._library.catalogue.facets, self._library.encoder)
+        return self._finder[1]
 
     def _hash(self, turn: _Turn, model: str) -> bytes:
         """A key that tells nothing without the process's secret."""

@@ -35,8 +35,8 @@ class Recipe:
     kv_heads: int = 2
     head_dim: int = 64
     steps: int = 1500
-    batch: dict[str, int] = field(default_factory=lambda: {"understand": 48, "rank": 4, "respond": 12})
-    weight: dict[str, float] = field(default_factory=lambda: {"understand": 1.0, "rank": 0.7, "respond": 1.0})
+    batch: dict[str, int] = field(default_factory=lambda: {"understand": 96, "rank": 2, "respond": 6})
+    weight: dict[str, float] = field(default_factory=lambda: {"understand": 4.0, "rank": 0.3, "respond": 1.0})
     context_weight: dict[str, float] = field(default_factory=lambda: {"understand": 0.3})
     muon_rate: float = 0.004
     adam_rate: float = 2e-3

@@ -1,0 +1,146 @@
+"""Which values of the catalogue's vocabulary a message gives evidence for: what its edit may hold.
+
+A small model reads "western" right more often when it chooses among five genres than among twenty-seven. A value
+stays in the schema when one of its known phrases stands in the message (typos forgiven), when its name lies near
+the message in the encoder's space, or when nothing is known of how people say it. Years, counts and eras need a
+word that could mean them. This narrows what can be decoded; what is meant is still the model's to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz import fuzz
+
+from assistant.dialogue.edit import Vocabulary
+from assistant.starter.banks import bank
+
+NEAREST = {"genres": 3, "moods": 4}
+FORGIVEN = 90.0
+LEAST_FUZZY = 6
+FACETS = ("genres", "moods", "countries", "languages")
+LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
+YEARS = re.compile(
+    r"\d|\b(twent|thirt|fort|fift|sixt|sevent|eight|ninet|noughties|decade|century|recent|modern|classic|vintage)", re.I
+)
+ERA = re.compile(
+    r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|"
+    r"contemporary|dated|time|up to date)|\b(pre|post)",
+    re.I,
+)
+COUNT = re.compile(
+    r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|single|couple|pair|few|several|handful|dozen|list|many)\b",
+    re.I,
+)
+
+
+class Encoder(Protocol):
+    """The text encoder of retrieval."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one message supports; the fields of `Vocabulary`, and whether years, an era or a count can be meant."""
+
+    genres: tuple[str, ...]
+    moods: tuple[str, ...]
+    countries: tuple[str, ...]
+    languages: tuple[str, ...]
+    kinds: tuple[str, ...]
+    years: bool
+    era: bool
+    count: bool
+
+
+class EvidenceFinder:
+    """Finds evidence for the values of ``vocabulary``; the names of genres and moods are encoded once."""
+
+    def __init__(self, vocabulary: Vocabulary, encoder: Encoder) -> None:
+        self._vocabulary, self._encoder = vocabulary, encoder
+        self._names: dict[str, NDArray[np.float32]] = {}
+
+    def find(self, message: str) -> Evidence:
+        """The evidence in ``message``, which carries its labels."""
+        words = " ".join(LABEL.sub(" ", message).lower().split())
+        found = {name: tuple(self._supported(name, words)) for name in FACETS}
+        return Evidence(
+            **found,
+            kinds=self._vocabulary.kinds,
+            years=bool(YEARS.search(words)),
+            era=bool(ERA.search(words)),
+            count=bool(COUNT.search(words)),
+        )
+
+    def _supported(self, facet: str, words: str) -> Iterator[str]:
+        values: tuple[str, ...] = getattr(self._vocabulary, facet)
+        near = self._near(facet, values, words)
+        known = phrases(facet)
+        for value in values:
+            said = known.get(value)
+            if said is None or value in near or any(_stands(phrase, words) for phrase in (value, *said)):
+                yield value
+
+    def _near(self, facet: str, values: tuple[str, ...], words: str) -> set[str]:
+        most = NEAREST.get(facet)
+        if not most or not words:
+            return set()
+        if facet not in self._names:
+            self._names[facet] = self._encoder.encode([f"a {value} film" for value in values])
+        likeness = self._names[facet] @ self._encoder.encode([words])[0]
+        return {values[at] for at in np.argsort(-likeness)[:most]}
+
+
+def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+    """``schema`` without the fields for which a message gives no evidence."""
+    gone = {name for name in ("years", "era", "count") if not getattr(evidence, name)}
+    properties = {name: value for name, value in schema["properties"].items() if name not in gone}
+    return {**schema, "properties": properties}
+
+
+def _stands(phrase: str, words: str) -> bool:
+    if len(phrase) < LEAST_FUZZY:
+        return re.search(rf"\b{re.escape(phrase)}\b", words) is not None
+    return phrase in words or fuzz.partial_ratio(phrase, words, score_cutoff=FORGIVEN) >= FORGIVEN
+
+
+@cache
+def phrases(facet: str) -> Mapping[str, tuple[str, ...]]:
+    """How people say the values of ``facet``, lower case."""
+    said: dict[str, list[str]] = {}
+    for value, phrase in _sayings(facet, bank("lexicon")):
+        said.setdefault(value, []).append(_bare(phrase))
+    return {value: tuple(dict.fromkeys(filter(None, more))) for value, more in said.items()}
+
+
+def _sayings(facet: str, lexicon: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each value of ``facet`` with a phrase for it."""
+    groups = {
+        "genres": [lexicon["genre_nouns"], lexicon["genre_adjectives"], lexicon["genre_plural"]],
+        "moods": [*_parts(lexicon["mood_phrases"]), lexicon["not_mood_phrases"]],
+        "countries": _parts(lexicon["countries"]),
+        "languages": [lexicon["languages"]],
+    }[facet]
+    for group in groups:
+        for value, more in group.items():
+            yield from ((value, phrase) for phrase in more or ())
+    for combo in lexicon["combos"]:
+        yield from ((value, combo["phrase"]) for value in combo.get(facet) or ())
+
+
+def _parts(nested: Mapping[str, Mapping[str, Sequence[str]]]) -> list[dict[str, Sequence[str]]]:
+    """``value -> part -> phrases`` as one mapping a part."""
+    parts = sorted({part for forms in nested.values() for part in forms})
+    return [{value: forms.get(part) or () for value, forms in nested.items()} for part in parts]
+
+
+def _bare(phrase: str) -> str:
+    """``phrase`` without an article or a preposition in front, in lower case."""
+    return re.sub(r"^(a|an|the|some|from|in|made in|out of|that|that's|with)\s+", "", phrase.lower()).strip()

@@ -1,0 +1,66 @@
+"""An edit can hold only what the message gives evidence for."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.dialogue.edit import edit_schema
+from assistant.dialogue.evidence import EvidenceFinder, narrowed
+from retrieval.catalogue import Facets
+from tests.retrieval.fakes import HashEncoder
+
+VOCABULARY = Facets(
+    genres=("comedy", "drama", "film noir", "horror", "science fiction", "war", "western"),
+    moods=("funny", "sad", "scary", "slow", "violent", "weird"),
+    countries=("france", "japan", "south korea"),
+    languages=("english", "french"),
+    kinds=("film",),
+)
+
+
+@pytest.fixture
+def finder() -> EvidenceFinder:
+    return EvidenceFinder(VOCABULARY, HashEncoder())
+
+
+@pytest.mark.parametrize(
+    ("message", "facet", "value"),
+    [
+        ("a funny western", "genres", "western"),
+        ("some sci-fi", "genres", "science fiction"),
+        ("nothing too bloody", "moods", "violent"),
+        ("that makes me laugh", "moods", "funny"),
+        ("korean thrillers", "countries", "south korea"),
+        ("no subtitles please", "languages", "english"),
+    ],
+)
+def test_what_a_message_says_in_any_known_way_may_be_written(
+    finder: EvidenceFinder, message: str, facet: str, value: str
+) -> None:
+    assert value in getattr(finder.find(message), facet)
+
+
+def test_what_it_does_not_say_may_not(finder: EvidenceFinder) -> None:
+    found = finder.find("a funny western")
+    assert "france" not in found.countries
+    assert len(found.genres) < len(VOCABULARY.genres)
+    assert not found.years
+
+
+def test_a_title_that_sounds_like_a_genre_is_no_evidence(finder: EvidenceFinder) -> None:
+    assert "japan" not in finder.find("like [T1 Japan]").countries
+
+
+def test_years_eras_and_counts_need_a_word_that_can_mean_them(finder: EvidenceFinder) -> None:
+    bare = finder.find("a gentle thing about love")
+    assert (bare.years, bare.era, bare.count) == (False, False, False)
+    schema = narrowed(edit_schema(bare, [], []), bare)
+    assert not {"years", "era", "count"} & set(schema["properties"])
+    assert finder.find("from the nineties").years
+    assert finder.find("something older").era
+    assert finder.find("give me five").count
+
+
+def test_a_value_nobody_told_how_people_say_stays_open() -> None:
+    finder = EvidenceFinder(Facets(genres=("cookbook",), kinds=("book",)), HashEncoder())
+    assert finder.find("anything at all").genres == ("cookbook",)

@@ -1,9 +1,10 @@
 """Which values of the catalogue's vocabulary a message gives evidence for: what its edit may hold.
 
 A small model reads "western" right more often when it chooses among five genres than among twenty-seven. A value
-stays in the schema when one of its known phrases stands in the message (typos forgiven), when its name lies near
-the message in the encoder's space, or when nothing is known of how people say it. Years, counts and eras need a
-word that could mean them. This narrows what can be decoded; what is meant is still the model's to say.
+stays in the schema when one of its known phrases stands in the message (typos forgiven) or when nothing is known of
+how people say it; where no genre or mood is said outright, those whose names lie near the message in the encoder's
+space stay. Years, counts and eras need a word that could mean them. This narrows what can be decoded; what is meant
+is still the model's to say. Only a reading that finds nothing where something is said outright is asked for again.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Evidence:
     years: bool
     era: bool
     count: bool
+    outright: tuple[str, ...] = ()
+    """The facets of which a value is said in known words."""
 
 
 class EvidenceFinder:
@@ -70,32 +73,38 @@ class EvidenceFinder:
     def find(self, message: str) -> Evidence:
         """The evidence in ``message``, which carries its labels."""
         words = " ".join(LABEL.sub(" ", message).lower().split())
-        found = {name: tuple(self._supported(name, words)) for name in FACETS}
+        said = {name: tuple(_said(name, getattr(self._vocabulary, name), words)) for name in FACETS}
+        open_ = {name: said[name] or self._near(name, words) for name in FACETS}
+        unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
         return Evidence(
-            **found,
+            **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
+            outright=tuple(name for name in FACETS if said[name]),
             kinds=self._vocabulary.kinds,
             years=bool(YEARS.search(words)),
             era=bool(ERA.search(words)),
             count=bool(COUNT.search(words)),
         )
 
-    def _supported(self, facet: str, words: str) -> Iterator[str]:
-        values: tuple[str, ...] = getattr(self._vocabulary, facet)
-        near = self._near(facet, values, words)
-        known = phrases(facet)
-        for value in values:
-            said = known.get(value)
-            if said is None or value in near or any(_stands(phrase, words) for phrase in (value, *said)):
-                yield value
-
-    def _near(self, facet: str, values: tuple[str, ...], words: str) -> set[str]:
-        most = NEAREST.get(facet)
-        if not most or not words:
-            return set()
+    def _near(self, facet: str, words: str) -> tuple[str, ...]:
+        most, values = NEAREST.get(facet), getattr(self._vocabulary, facet)
+        if not most or not words or not values:
+            return ()
         if facet not in self._names:
             self._names[facet] = self._encoder.encode([f"a {value} film" for value in values])
         likeness = self._names[facet] @ self._encoder.encode([words])[0]
-        return {values[at] for at in np.argsort(-likeness)[:most]}
+        return tuple(values[at] for at in np.argsort(-likeness)[:most])
+
+
+def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
+    """The ``values`` that ``words`` say in one of the known ways."""
+    known = phrases(facet)
+    yield from (value for value in values if any(_stands(phrase, words) for phrase in (value, *known.get(value, ()))))
+
+
+def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
+    """The ``values`` of which no phrase is known."""
+    known = phrases(facet)
+    return tuple(value for value in values if value not in known)
 
 
 def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
@@ -103,6 +112,14 @@ def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
     gone = {name for name in ("years", "era", "count") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
     return {**schema, "properties": properties}
+
+
+def insisting(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any] | None:
+    """``schema`` of a wish that must hold what is said outright; None where nothing is."""
+    if not evidence.outright:
+        return None
+    properties = {**schema["properties"], "act": {"enum": ["find"]}}
+    return {**schema, "properties": properties, "required": ["act", *evidence.outright]}
 
 
 def _stands(phrase: str, words: str) -> bool:

@@ -15,14 +15,16 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cachetools import TTLCache
 from pydantic import ValidationError
 
 from assistant.dialogue.edit import Edit, edit_schema
-from assistant.dialogue.evidence import EvidenceFinder, narrowed
+from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
 from assistant.dialogue.types import ChatMessage, Usage
+from assistant.dialogue.verify import DENIAL
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, understand_messages
 from prompts.records import plain
@@ -148,11 +150,18 @@ class Understander:
         evidence = await asyncio.to_thread(self._evidence().find, labelled.text)
         schema = narrowed(edit_schema(evidence, list(labelled.titles), list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
+        edit, usage = await self._decode(prompt, labelled.text, schema, model)
+        again = insisting(schema, evidence)
+        if edit == Edit(act="find") and again is not None and not DENIAL.search(labelled.text):
+            edit, more = await self._decode(prompt, labelled.text, again, model)
+            usage += more
+        self._edits[key] = edit
+        return edit, usage
+
+    async def _decode(self, prompt: Sequence[int], text: str, schema: dict[str, Any], model: str) -> tuple[Edit, Usage]:
         sampling = Sampling(max_tokens=EDIT_TOKENS, temperature=0.0)
         completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
-        edit = _grounded(parse_edit(completion.text), labelled.text)
-        self._edits[key] = edit
-        return edit, completion.usage
+        return _grounded(parse_edit(completion.text), text), completion.usage
 
     def _evidence(self) -> EvidenceFinder:
         revision = self._library.catalogue.revision

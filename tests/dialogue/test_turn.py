@@ -176,3 +176,11 @@ async def test_positions_count_from_the_last_list_even_after_a_question_about_on
         assistant, "scary ones", listed, "why the second?", "Psycho (1960) is horror.", "not the first"
     )
     assert plan_of(events).wish.dislike == ("alien",)
+
+
+async def test_a_reading_that_finds_nothing_where_a_genre_is_said_is_asked_for_once_more(library: Library) -> None:
+    answers = iter(['{"act":"find"}', '{"act":"find","genres":["horror"]}'])
+    assistant, engine = make(library, lambda message: next(answers), "[1].")
+    plan = plan_of(await answer(assistant, "some horror please"))
+    assert plan.wish.genres == ("horror",)
+    assert engine.schemas[1]["required"] == ["act", "genres"]

@@ -27,8 +27,12 @@ FORGIVEN = 90.0
 LEAST_FUZZY = 6
 FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
-YEARS = re.compile(
-    r"\d|\b(twent|thirt|fort|fift|sixt|sevent|eight|ninet|noughties|decade|century|recent|modern|classic|vintage)", re.I
+YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
+BEFORE = re.compile(
+    r"\b(before|until|till|older than|earlier than|up to|or (older|earlier)|no newer|not newer)\b|\bpre", re.I
+)
+AFTER = re.compile(
+    r"\b(after|since|onwards?|newer than|later than|or (newer|later)|no older|not older|\w+ on)\b|\bpost", re.I
 )
 ERA = re.compile(
     r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|"
@@ -56,7 +60,7 @@ class Evidence:
     countries: tuple[str, ...]
     languages: tuple[str, ...]
     kinds: tuple[str, ...]
-    years: bool
+    years: tuple[tuple[int, int], ...]
     era: bool
     count: bool
     outright: tuple[str, ...] = ()
@@ -80,7 +84,7 @@ class EvidenceFinder:
             **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
             outright=tuple(name for name in FACETS if said[name]),
             kinds=self._vocabulary.kinds,
-            years=bool(YEARS.search(words)),
+            years=_years(words),
             era=bool(ERA.search(words)),
             count=bool(COUNT.search(words)),
         )
@@ -101,6 +105,27 @@ def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
     yield from (value for value in values if any(_stands(phrase, words) for phrase in (value, *known.get(value, ()))))
 
 
+def _years(words: str) -> tuple[tuple[int, int], ...]:
+    """The spans that years and decades in ``words`` can mean, 0 for an open end; none without any."""
+    spans = [(int(year), int(year) + 9 if plural else int(year)) for year, plural in YEAR.findall(words)]
+    for decade, more in bank("lexicon")["decades"].items():
+        first = int(decade)
+        if (first, first + 9) not in spans and any(
+            re.search(rf"(?<![\w']){re.escape(_bare(p))}\b", words) for p in more
+        ):
+            spans.append((first, first + 9))
+    if not spans:
+        return ()
+    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+    if len(spans) > 1:
+        return ((first, last),)
+    if BEFORE.search(words):
+        return ((0, first - 1), (0, last))
+    if AFTER.search(words):
+        return ((first, 0), (last + 1, 0))
+    return ((first, last),)
+
+
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
     """The ``values`` of which no phrase is known."""
     known = phrases(facet)
@@ -111,6 +136,11 @@ def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
     """``schema`` without the fields for which a message gives no evidence."""
     gone = {name for name in ("years", "era", "count") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
+    if evidence.years:
+        pairs = [[{"const": year} for year in pair] for pair in evidence.years]
+        properties["years"] = {
+            "anyOf": [{"type": "array", "prefixItems": pair, "items": False, "minItems": 2} for pair in pairs]
+        }
     return {**schema, "properties": properties}
 
 

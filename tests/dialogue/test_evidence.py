@@ -53,10 +53,14 @@ def test_a_title_that_sounds_like_a_genre_is_no_evidence(finder: EvidenceFinder)
 
 def test_years_eras_and_counts_need_a_word_that_can_mean_them(finder: EvidenceFinder) -> None:
     bare = finder.find("a gentle thing about love")
-    assert (bare.years, bare.era, bare.count) == (False, False, False)
+    assert (bare.years, bare.era, bare.count) == ((), False, False)
     schema = narrowed(edit_schema(bare, [], []), bare)
     assert not {"years", "era", "count"} & set(schema["properties"])
-    assert finder.find("from the nineties").years
+    assert finder.find("from the nineties").years == ((1990, 1999),)
+    assert finder.find("before 1980").years == ((0, 1979), (0, 1980))
+    assert finder.find("2000 or later").years[0] == (2000, 0)
+    assert finder.find("between 1960 and 1969").years == ((1960, 1969),)
+    assert finder.find("a 1994 film").years == ((1994, 1994),)
     assert finder.find("something older").era
     assert finder.find("give me five").count
 

@@ -109,6 +109,13 @@ class TestBootstrap:
         bootstrap.set_up(tmp_path / "venv", dev=False)
         assert sum(name.endswith("cpu.lock") for name in installed) == 2
 
+    def test_an_image_gets_the_project_after_what_it_needs(self, installed, tmp_path):
+        bootstrap.set_up(tmp_path / "venv", dev=False, project=False)
+        assert str(bootstrap.ROOT) not in installed
+        bootstrap.set_up(tmp_path / "venv", dev=False)
+        assert installed[-1] == str(bootstrap.ROOT)
+        assert len(installed) == 3
+
     def test_a_package_cut_short_is_installed_again(self, tmp_path):
         packages = tmp_path / "lib" / "python3.11" / "site-packages"
         whole, half = packages / "whole-1.dist-info", packages / "half-1.dist-info"

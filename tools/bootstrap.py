@@ -214,20 +214,22 @@ def digest(*parts: Path | str) -> str:
     return total.hexdigest()
 
 
-def steps(venv: Path, *, dev: bool) -> list[Step]:
-    """What set-up consists of, in order."""
+def steps(venv: Path, *, dev: bool, project: bool = True) -> list[Step]:
+    """What set-up consists of, in order; without ``project`` what the project needs alone."""
     locks = [ROOT / "requirements" / name for name in ("cpu.lock", *(["dev.lock"] if dev else []))]
-    sources = digest(str(ROOT), ROOT / "pyproject.toml")
-    return [
+    wanted = [
         Step("torch", TORCH, partial(install_torch, venv)),
         *(Step(lock.stem, digest(lock), partial(install_lock, venv, lock)) for lock in locks),
-        Step("sotto", sources, partial(install_project, venv)),
     ]
+    if project:
+        sources = digest(str(ROOT), ROOT / "pyproject.toml")
+        wanted.append(Step("sotto", sources, partial(install_project, venv)))
+    return wanted
 
 
-def set_up(venv: Path, *, dev: bool) -> None:
+def set_up(venv: Path, *, dev: bool, project: bool = True) -> None:
     """Brings ``venv`` to what the locks say, doing only what is not yet done."""
-    wanted = steps(venv, dev=dev)
+    wanted = steps(venv, dev=dev, project=project)
     if all(step.done(venv) for step in wanted) and (venv / "bin" / "python").exists():
         return
     make_venv(venv)
@@ -243,14 +245,15 @@ def main() -> int:
     """Exit status: 0 when the environment is ready, 1 with a reason, 130 when interrupted."""
     parser = argparse.ArgumentParser(description="Set up the virtual environment.")
     parser.add_argument("--dev", action="store_true", help="with what the tests and checks need")
-    dev = parser.parse_args().dev
+    parser.add_argument("--no-project", action="store_true", help="only what the project needs; its code comes later")
+    chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: children are stopped, the lock is let go
     venv = Path(os.environ.get("SOTTO_VENV") or ROOT / ".venv").expanduser().absolute()
     try:
         venv.parent.mkdir(parents=True, exist_ok=True)
         with venv.with_name(f"{venv.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two set-ups at once would trip over each other: the second waits
-            set_up(venv, dev=dev)
+            set_up(venv, dev=chosen.dev, project=not chosen.no_project)
     except (SetupError, OSError) as problem:
         print(f"\nset-up failed: {problem}", file=sys.stderr)
         return 1

@@ -161,6 +161,8 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
             step(name, done, total)
 
         library = Library.open(settings.home, progress=progress)
+    # The encoder takes seconds to load: better beside the engine's start than in somebody's first turn.
+    threading.Thread(target=library.encoder.encode, args=(["a film"],), daemon=True).start()
     _say(f"Library: {len(library.catalogue)} items ({time.monotonic() - started:.1f} s)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

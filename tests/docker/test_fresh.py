@@ -87,4 +87,4 @@ def test_the_code_is_what_was_copied(image):
 
 
 def test_the_engine_and_the_search_load(image):
-    image.run(["python", "-P", "-c", "import faiss, torch, transformers, vllm.entrypoints.openai.api_server"])
+    image.run(["python", "-P", "-c", "import faiss, sentence_transformers, vllm.engine.arg_utils"])

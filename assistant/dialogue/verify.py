@@ -85,7 +85,7 @@ class Verifier:
         for word in CAPITALISED.findall(bare):
             if word not in OWN_WORDS and _folded(word) not in known:
                 return f"name {word}"
-        if not claims or not about or DENIAL.search(bare):
+        if not claims or DENIAL.search(bare):
             return None
         wish = self.slots.wish
         allowed = {

@@ -99,3 +99,8 @@ def test_cutting_into_sentences_loses_no_character(parts: list[str], size: int) 
 def test_a_slot_is_never_cut() -> None:
     cutter = Sentences()
     assert list(cutter.push("From [1.year] on. Then ")) == ["From [1.year] on. "]
+
+
+def test_a_mood_that_nobody_asked_for_is_not_taken_up() -> None:
+    assert verifier().objection("If you want something funny.") is not None
+    assert verifier("something funny").objection("If you want something funny.") is None

@@ -39,6 +39,8 @@ ERA = re.compile(
     r"contemporary|dated|time|up to date)|\b(pre|post)",
     re.I,
 )
+OLDER = re.compile(r"\b(older|earlier|vintage|further back|old-school|too (new|modern|recent))\b", re.I)
+NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b", re.I)
 COUNT = re.compile(
     r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|single|couple|pair|few|several|handful|dozen|list|many)\b",
     re.I,
@@ -61,7 +63,7 @@ class Evidence:
     languages: tuple[str, ...]
     kinds: tuple[str, ...]
     years: tuple[tuple[int, int], ...]
-    era: bool
+    era: tuple[str, ...]
     count: bool
     outright: tuple[str, ...] = ()
     """The facets of which a value is said in known words."""
@@ -85,7 +87,7 @@ class EvidenceFinder:
             outright=tuple(name for name in FACETS if said[name]),
             kinds=self._vocabulary.kinds,
             years=_years(words),
-            era=bool(ERA.search(words)),
+            era=_eras(words),
             count=bool(COUNT.search(words)),
         )
 
@@ -126,6 +128,12 @@ def _years(words: str) -> tuple[tuple[int, int], ...]:
     return ((first, last),)
 
 
+def _eras(words: str) -> tuple[str, ...]:
+    """``older``, ``newer`` or both, as far as ``words`` leave it open; none where they speak of no time."""
+    outright = tuple(era for era, cue in (("older", OLDER), ("newer", NEWER)) if cue.search(words))
+    return outright or (("older", "newer") if ERA.search(words) else ())
+
+
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
     """The ``values`` of which no phrase is known."""
     known = phrases(facet)
@@ -136,6 +144,8 @@ def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
     """``schema`` without the fields for which a message gives no evidence."""
     gone = {name for name in ("years", "era", "count") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
+    if evidence.era:
+        properties["era"] = {"enum": list(evidence.era)}
     if evidence.years:
         pairs = [[{"const": year} for year in pair] for pair in evidence.years]
         properties["years"] = {

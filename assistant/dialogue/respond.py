@@ -113,4 +113,6 @@ def plain_reply(brief: Brief) -> str:
         return f"I found {listed([item.label for item in brief.items])}."
     if brief.missing:
         return f"I found nothing for {brief.missing}."
-    return "I could not put that into words. Tell me what you would like to find."
+    if brief.task == "decline":
+        return "I can only help to find something in the catalogue. What do you feel like?"
+    return "I am Sotto, and I help to find something you will like. What do you feel like?"

@@ -53,7 +53,7 @@ def test_a_title_that_sounds_like_a_genre_is_no_evidence(finder: EvidenceFinder)
 
 def test_years_eras_and_counts_need_a_word_that_can_mean_them(finder: EvidenceFinder) -> None:
     bare = finder.find("a gentle thing about love")
-    assert (bare.years, bare.era, bare.count) == ((), False, False)
+    assert (bare.years, bare.era, bare.count) == ((), (), False)
     schema = narrowed(edit_schema(bare, [], []), bare)
     assert not {"years", "era", "count"} & set(schema["properties"])
     assert finder.find("from the nineties").years == ((1990, 1999),)
@@ -61,7 +61,9 @@ def test_years_eras_and_counts_need_a_word_that_can_mean_them(finder: EvidenceFi
     assert finder.find("2000 or later").years[0] == (2000, 0)
     assert finder.find("between 1960 and 1969").years == ((1960, 1969),)
     assert finder.find("a 1994 film").years == ((1994, 1994),)
-    assert finder.find("something older").era
+    assert finder.find("something older").era == ("older",)
+    assert finder.find("these are too old").era == ("newer",)
+    assert finder.find("a classic").era == ("older", "newer")
     assert finder.find("give me five").count
 
 

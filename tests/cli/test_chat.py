@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 import typer
@@ -159,53 +154,3 @@ def test_after_an_error_the_message_can_be_sent_again(assistant, converse):
 
 def test_ctrl_c_twice_leaves(converse):
     assert "Ctrl-C again leaves" in converse("\x03\x03")
-
-
-@pytest.mark.timeout(30)
-def test_ctrl_c_stops_the_reply_and_the_generation(assistant, url):
-    assistant.script = [PLAN, Text("Two that fit"), 60.0]
-    # Opening the terminal makes it the new session's own, so that Ctrl-C on it becomes SIGINT.
-    code = "import os; os.open(os.ttyname(0), os.O_RDWR)\n"
-    code += "import typer; from assistant.cli.chat import command; typer.run(command)"
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "--url", url],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    screen = Screen(ours)
-    try:
-        screen.find("›")
-        os.write(ours, b"hello\r")
-        screen.find("Two that fit")
-        os.write(ours, b"\x03")
-        screen.find("Stopped")
-        screen.find("›")
-        os.write(ours, b"\x03")
-        assert process.wait(timeout=10) == 0
-        deadline = time.monotonic() + 5
-        while not assistant.closed and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert assistant.closed == 1
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-
-
-@dataclass
-class Screen:
-    """What a program prints on its terminal, read on from where the last find ended."""
-
-    terminal: int
-    unread: bytes = b""
-
-    def find(self, text: str) -> None:
-        while text.encode() not in self.unread:
-            self.unread += os.read(self.terminal, 4096)
-        self.unread = self.unread.partition(text.encode())[2]

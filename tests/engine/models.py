@@ -20,7 +20,7 @@ SIZES = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "head_dim": 32,
-    "max_position_embeddings": 2048,
+    "max_position_embeddings": 8192,
 }
 
 

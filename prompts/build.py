@@ -42,7 +42,10 @@ def understand_messages(message: str, shown: Sequence[Record] = ()) -> list[Mess
 
 
 def rank_messages(wish: WishLike, history: Sequence[Record], candidates: Sequence[Record]) -> list[Message]:
-    """A listwise choice: candidates carry the labels of `RANK_LABELS` in order.
+    """A listwise choice: candidates carry the labels of `RANK_LABELS` in order, each behind its record.
+
+    Behind, since a causal model has read the whole record there: what it makes of a candidate then lies where the
+    label is.
 
     ``history`` are liked items, latest last, of which the last `MAX_HISTORY` are shown. ValueError
     when there are no candidates or more than there are labels.
@@ -50,7 +53,7 @@ def rank_messages(wish: WishLike, history: Sequence[Record], candidates: Sequenc
     if not 0 < len(candidates) <= len(RANK_LABELS):
         raise ValueError(f"rank 1 to {len(RANK_LABELS)} candidates at once, not {len(candidates)}")
     liked = "\n".join(f"- {short_record(item)}" for item in history[-MAX_HISTORY:]) or "- nothing yet"
-    lines = (f"{label} {short_record(item)}" for label, item in zip(RANK_LABELS, candidates, strict=False))
+    lines = (f"{short_record(item)} ({label})" for label, item in zip(RANK_LABELS, candidates, strict=False))
     return messages("rank", wish=wish_line(wish), liked=liked, candidates="\n".join(lines))
 
 

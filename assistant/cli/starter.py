@@ -20,6 +20,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder for the finished model; WORK/model by default.")] = None,
     facts: Annotated[Path | None, typer.Option(help="JSON Lines of film facts (title, year, cast, genres).")] = None,
     dialogues: Annotated[Path | None, typer.Option(help="ReDial training dialogues (JSON Lines).")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model folder whose weights and tokenizer a new run begins with.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 1500,
     seed: Annotated[int, typer.Option(help="Seed of weights and corpus.")] = 7,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores.")] = 0,
@@ -41,7 +44,7 @@ def train(
     console = Console(stderr=True)
     recipe = Recipe(steps=steps, seed=seed, hidden_size=hidden, layers=layers)
     with console.status("Preparing films, tokenizer and corpus"):
-        corpus = prepare_corpus(work, facts=facts, dialogues=dialogues, seed=seed)
+        corpus = prepare_corpus(work, facts=facts, dialogues=dialogues, seed=seed, start=start)
     log = work / "log.jsonl"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar, log.open("a", encoding="utf-8") as lines:
@@ -53,7 +56,7 @@ def train(
             lines.write(json.dumps({"step": step, "time": round(time.time(), 1), **losses}) + "\n")
             lines.flush()
 
-        model = run(corpus, recipe, work, progress, device=device)
+        model = run(corpus, recipe, work, progress, start=start, device=device)
     folder = out or work / "model"
     export(model.cpu(), corpus.tokenizer, folder)
     console.print(f"Saved the model to {folder}")

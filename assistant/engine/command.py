@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from assistant.engine.model import MAX_CONTEXT
+from assistant.engine.processor import has_native_bf16
 
 ENGINE_HOST = "127.0.0.1"
 SERVED_NAME = "sotto"
@@ -44,6 +45,8 @@ def serve_command(folder: Path, port: int, *, context: int = MAX_CONTEXT, lora_r
     if _runs_on_cpu():
         # Compiling takes longer than it saves here, needs a C++ compiler, and is off with adapters anyway.
         command.append("--enforce-eager")
+        if not has_native_bf16():
+            command += ["--dtype", "float32"]
     if lora_rank is not None:
         # Without named modules, vLLM 0.32 dies of prompt_logprobs under an adapter.
         command += ["--enable-lora", "--max-lora-rank", str(lora_rank), "--lora-target-modules", *_LORA_MODULES]

@@ -22,11 +22,12 @@ SHARPNESS = 1.6
 
 @dataclass(frozen=True)
 class ChoiceExample:
-    """The arguments of `prompts.build.rank_messages` and the wanted distribution, float64 (candidates,)."""
+    """The arguments of `prompts.build.rank_messages`; what suits and the wanted distribution, float64 (candidates,)."""
 
     wish: Wish
     history: tuple[Item, ...]
     candidates: tuple[Item, ...]
+    relevance: NDArray[np.float64]
     target: NDArray[np.float64]
 
 
@@ -53,7 +54,7 @@ class Chooser:
         candidates = self._candidates(anchor, genres, rng.randint(6, 20))
         scores = np.array([relevance(wish, history, item) for item in candidates])
         weights = np.exp(SHARPNESS * (scores - scores.max()))
-        return ChoiceExample(wish, history, candidates, weights / weights.sum())
+        return ChoiceExample(wish, history, candidates, scores, weights / weights.sum())
 
     def _history(self, anchor: Item) -> tuple[Item, ...]:
         near = self.world.by_genre.get(anchor.genres[0], []) if anchor.genres else []

@@ -13,33 +13,45 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from assistant.starter.choices import Chooser
 from assistant.starter.replies import Answerer
 from assistant.starter.tokenizer import END, START
 from assistant.starter.turns import Asker, TurnExample
 from assistant.starter.world import World
-from prompts.build import Message, encode, label_ids, rank_messages, respond_messages, understand_messages
+from prompts.build import RANK_LABELS, Message, encode, label_ids, rank_messages, respond_messages, understand_messages
 from retrieval.item import Item
 
 TaskName = Literal["understand", "rank", "respond"]
 TASKS: tuple[TaskName, ...] = ("understand", "rank", "respond")
 REAL_SHARE = 0.06
 SORTED_TOGETHER = 8
+REPLIES = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rank row teaches about its n candidates, each field (n,).
+
+    ``labels`` are their token ids, ``target`` the wanted probabilities, ``places`` where in the context each label
+    stands behind its candidate, ``relevance`` how well each suits.
+    """
+
+    labels: tuple[int, ...]
+    target: tuple[float, ...]
+    places: tuple[int, ...]
+    relevance: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids after the prefix. Loss falls on ``answer_from`` onwards, or on the last token's ``target``.
+    """Token ids after the prefix: a context, and either one or more answers to it or a choice at its end."""
 
-    ``target`` maps token ids to probabilities for a rank row, None otherwise.
-    """
+    context: list[int]
+    answers: tuple[list[int], ...] = ()
+    choice: Choice | None = None
 
-    ids: list[int]
-    answer_from: int
-    target: tuple[list[int], NDArray[np.float64]] | None = None
+    def __len__(self) -> int:
+        return len(self.context) + sum(map(len, self.answers))
 
 
 class Corpus:
@@ -62,7 +74,8 @@ class Corpus:
         self._drawn: dict[TaskName, tuple[int, int, list[list[Row]]]] = {}
         self.end = tokenizer.convert_tokens_to_ids(END)
         self.start = tokenizer.convert_tokens_to_ids(START)
-        self.labels = label_ids(tokenizer, 52)
+        self.labels = label_ids(tokenizer, len(RANK_LABELS))
+        self.closing = int(tokenizer.encode("(A)", add_special_tokens=False)[-1])
 
     def rows(self, task: TaskName, step: int, count: int) -> list[Row]:
         """``count`` rows of ``task`` for training step ``step``, of about one length, so that little is padded.
@@ -74,7 +87,7 @@ class Corpus:
         if drawn is None or drawn[:2] != (group, count):
             rng = random.Random(f"{self.seed}/{task}/{group}")
             make = {"understand": self._understand, "rank": self._rank, "respond": self._respond}[task]
-            rows = sorted(make(rng, count * SORTED_TOGETHER), key=lambda row: len(row.ids))
+            rows = sorted(make(rng, count * SORTED_TOGETHER), key=len)
             batches = [rows[at : at + count] for at in range(0, len(rows), count)]
             rng.shuffle(batches)
             drawn = self._drawn[task] = (group, count, batches)
@@ -100,9 +113,9 @@ class Corpus:
         answerer = Answerer(self.world, rng)
         rows = []
         for _ in range(count):
-            one = answerer.example()
+            one = answerer.example(REPLIES)
             chat = respond_messages(one.task, one.wish, one.items, one.message, liked=one.liked, missing=one.missing)
-            rows.append(self._text_row(chat, one.reply))
+            rows.append(self._text_row(chat, *one.replies))
         return rows
 
     def _rank(self, rng: random.Random, count: int) -> list[Row]:
@@ -110,14 +123,16 @@ class Corpus:
         rows = []
         for _ in range(count):
             one = chooser.example()
-            ids = self._after_prefix(rank_messages(one.wish, one.history, one.candidates))
-            rows.append(Row(ids, len(ids), (self.labels[: len(one.candidates)], one.target)))
+            context = self._after_prefix(rank_messages(one.wish, one.history, one.candidates))
+            labels = self.labels[: len(one.candidates)]
+            places = _places(context, labels, self.closing)
+            choice = Choice(tuple(labels), tuple(one.target), places, tuple(one.relevance))
+            rows.append(Row(context, choice=choice))
         return rows
 
-    def _text_row(self, chat: list[Message], answer: str) -> Row:
-        ids = self._after_prefix(chat)
-        written = self.tokenizer.encode(answer, add_special_tokens=False)
-        return Row([*ids, *written, self.end], len(ids))
+    def _text_row(self, chat: list[Message], *answers: str) -> Row:
+        written = (self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers)
+        return Row(self._after_prefix(chat), tuple([*ids, self.end] for ids in written))
 
     def _after_prefix(self, chat: list[Message]) -> list[int]:
         ids = self._encode(chat)
@@ -140,13 +155,22 @@ def rank_messages_sample(world: World, task: TaskName) -> list[Message]:
     return respond_messages("chat", Chooser(world, random.Random(0)).example().wish, (), "hello")
 
 
+def _places(context: Sequence[int], labels: Sequence[int], closing: int) -> tuple[int, ...]:
+    """Where in ``context`` each label stands in brackets, one behind the other."""
+    places: list[int] = []
+    for label in labels:
+        start = places[-1] + 1 if places else 0
+        places.append(next(n for n in range(start, len(context)) if context[n : n + 2] == [label, closing]))
+    return tuple(places)
+
+
 def tokenizer_texts(films: Sequence[Item], seed: int, extra: Sequence[str] = (), count: int = 12_000) -> list[str]:
     """Text to train the tokenizer on: examples of all three tasks, and ``extra`` (real dialogue)."""
     world, texts = World(films), list(extra)
     asker, answerer = Asker(world, random.Random(seed)), Answerer(world, random.Random(seed + 1))
     for _ in range(count):
         turn, reply = asker.example(), answerer.example()
-        texts += [understand_messages(turn.message, turn.shown)[1]["content"], turn.edit.written(), reply.reply]
+        texts += [understand_messages(turn.message, turn.shown)[1]["content"], turn.edit.written(), *reply.replies]
         texts.append(respond_messages(reply.task, reply.wish, reply.items[:2], reply.message)[1]["content"])
     return texts
 

@@ -18,12 +18,19 @@ VOCABULARY = 8192
 MAX_REAL_TEXTS = 30_000
 
 
-def prepare_corpus(work: Path, *, facts: Path | None, dialogues: Path | None, seed: int) -> Corpus:
-    """The corpus of a run. The tokenizer is trained once and kept in ``work/tokenizer``."""
+def prepare_corpus(
+    work: Path, *, facts: Path | None, dialogues: Path | None, seed: int, start: Path | None = None
+) -> Corpus:
+    """The corpus of a run.
+
+    The tokenizer is that of the model in the folder ``start``, or trained; it is kept in ``work/tokenizer``.
+    """
     complete = list(bundled_items())
     films = complete + (list(invent_records(read_facts(facts), complete, seed)) if facts else [])
     folder = work / "tokenizer"
-    if not folder.exists():
+    if not folder.exists() and start is not None:
+        AutoTokenizer.from_pretrained(start).save_pretrained(folder)
+    elif not folder.exists():
         real = list(islice(plain_texts(dialogues), MAX_REAL_TEXTS)) if dialogues else []
         train_tokenizer(tokenizer_texts(films, seed, real), VOCABULARY).save_pretrained(folder)
     real_messages = list(real_turns(dialogues)) if dialogues else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from assistant.dialogue.types import Task
@@ -24,7 +24,7 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class ReplyExample:
-    """The arguments of `prompts.build.respond_messages` and the reply they call for."""
+    """The arguments of `prompts.build.respond_messages` and replies that it may get."""
 
     task: Task
     wish: Wish
@@ -32,7 +32,7 @@ class ReplyExample:
     message: str
     liked: tuple[str, ...]
     missing: str
-    reply: str
+    replies: tuple[str, ...]
 
 
 class Answerer:
@@ -40,6 +40,7 @@ class Answerer:
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self.world, self.rng = world, rng
+        self.style = random.Random(rng.random())
         self.replies, self.turns, self.lexicon = bank("replies"), bank("turns"), bank("lexicon")
         self.mood_of = {p: m for m, groups in self.lexicon["mood_phrases"].items() for p in groups["adjective"]}
         self.genre_of = {p: g for g, words in self.lexicon["genre_adjectives"].items() for p in words}
@@ -50,11 +51,23 @@ class Answerer:
             "why": (self._why, 6), "chat": (self._chat, 5), "decline": (self._decline, 5),
         }  # fmt: skip
 
-    def example(self) -> ReplyExample:
-        """One reply with the prompt that it answers."""
+    def example(self, count: int = 1) -> ReplyExample:
+        """A prompt with up to ``count`` different replies to it."""
         names = list(self.makers)
-        name = self.rng.choices(names, [weight for _, weight in self.makers.values()])[0]
-        return self.makers[name][0]()
+        make = self.makers[self.rng.choices(names, [weight for _, weight in self.makers.values()])[0]][0]
+        state, drawn = self.rng.getstate(), []
+        for _ in range(count):
+            self.rng.setstate(state)
+            drawn.append(make())
+        return replace(drawn[0], replies=tuple(dict.fromkeys(reply for one in drawn for reply in one.replies)))
+
+    def _say(self, options: Any) -> Any:
+        """One of ``options`` for the reply: drawn apart, so that replies differ where the prompt does not."""
+        return self.style.choice(options)
+
+    def _now_and_then(self, probability: float) -> bool:
+        """As `_chance`, for the reply."""
+        return self.style.random() < probability
 
     def _pick(self, options: Any) -> Any:
         return self.rng.choice(options)
@@ -107,7 +120,7 @@ class Answerer:
         have = set(words) | ({"like"} if liked else set())
         able = [e for e in entries if set(e.get("needs") or []) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
         telling = [e for e in able if e.get("needs")]
-        return str(self._pick(telling if telling and self._chance(0.8) else able)["text"])
+        return str(self._say(telling if telling and self.style.random() < 0.8 else able)["text"])
 
     def _fill(self, text: str, words: dict[str, str], number: int | None = None) -> str:
         if number is not None:
@@ -129,7 +142,7 @@ class Answerer:
 
     def _line(self, key: str, item: Item, number: int) -> str:
         for _ in range(20):
-            text = str(self._pick(self.replies[key]))
+            text = str(self._say(self.replies[key]))
             if self._can_say(text, item):
                 return self._fill(text, {}, number)
         return f"[{number}] is worth a look."
@@ -154,14 +167,14 @@ class Answerer:
 
     def _body(self, items: tuple[Item, ...]) -> list[str]:
         parts = []
-        if self._chance(0.75):
+        if self._now_and_then(0.75):
             parts.append(self._line("recommend_fact", items[0], 1))
         for number, item in enumerate(items[1:], 2):
             parts.append(self._line("recommend_next", item, number))
-            if self._chance(0.3):
+            if self._now_and_then(0.3):
                 parts.append(self._line("recommend_fact", item, number))
-        if self._chance(0.5):
-            parts.append(str(self._pick(self.replies["recommend_close"])))
+        if self._now_and_then(0.5):
+            parts.append(str(self._say(self.replies["recommend_close"])))
         return parts
 
     def _offer(self) -> tuple[Wish, tuple[str, ...], dict[str, str], tuple[Item, ...]]:
@@ -170,7 +183,7 @@ class Answerer:
 
     def _recommend(self) -> ReplyExample:
         wish, liked, words, items = self._offer()
-        if len(items) == 1 and self._chance(0.5):
+        if len(items) == 1 and self._now_and_then(0.5):
             whole = [
                 text
                 for text in self.replies["recommend_one"]
@@ -184,14 +197,14 @@ class Answerer:
                     self._message(wish, liked),
                     liked,
                     "",
-                    self._fill(str(self._pick(whole)), words),
+                    (self._fill(str(self._say(whole)), words),),
                 )
         for _ in range(20):
             opening = self._fitting(self.replies["recommend_open"], words, liked)
             if self._can_say(opening, items[0], "1"):
                 break
         parts = [self._fill(opening, words), *self._body(items)]
-        return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", " ".join(parts))
+        return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", (" ".join(parts),))
 
     def _missing(self) -> str:
         kinds = (
@@ -213,20 +226,20 @@ class Answerer:
         wish, liked, _, items = self._offer()
         missing = self._missing()
         for _ in range(20):
-            opening = str(self._pick(self.replies["relaxed_open"]))
+            opening = str(self._say(self.replies["relaxed_open"]))
             if self._can_say(opening, items[0], "1"):
                 break
         parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items)]
-        return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, " ".join(parts))
+        return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, (" ".join(parts),))
 
     def _none(self) -> ReplyExample:
         wish, liked, _, _ = self._offer()
-        reply = self._fill(str(self._pick(self.replies["none"])), {"missing": "[missing]"})
-        return ReplyExample("none", wish, (), self._message(wish, liked), liked, self._missing(), reply)
+        reply = self._fill(str(self._say(self.replies["none"])), {"missing": "[missing]"})
+        return ReplyExample("none", wish, (), self._message(wish, liked), liked, self._missing(), (reply,))
 
     def _clarify(self) -> ReplyExample:
         message = str(self._pick(self.turns["empty"] if self._chance(0.8) else self.turns["more"]))
-        return ReplyExample("clarify", Wish(), (), message, (), "", str(self._pick(self.replies["clarify"])))
+        return ReplyExample("clarify", Wish(), (), message, (), "", (str(self._say(self.replies["clarify"])),))
 
     def _answer(self) -> ReplyExample:
         entry = self._pick(self.turns["ask"])
@@ -239,24 +252,24 @@ class Answerer:
             if self._chance(0.5) and (same := [film for film in self.world.films if mood in film.moods][:4000]):
                 item = self._pick(same)
             reply = self._fill(
-                str(self._pick(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood}
+                str(self._say(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood}
             )
         elif entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
             genre = self.genre_of[noun]
             if self._chance(0.5) and self.world.by_genre[genre]:
                 item = self._pick(self.world.by_genre[genre])
             reply = self._fill(
-                str(self._pick(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"])),
+                str(self._say(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"])),
                 {"genre": genre},
             )
         title = item.title.lower() if self._chance(0.4) else item.title
         if reply is None or not self._can_say(reply, item, "1"):
             options = self.replies["answer"].get(entry["topic"], self.replies["answer"]["unknown"])
-            reply = self._pick(
+            reply = self._say(
                 [t for t in options if self._can_say(str(t), item, "1")] or ["My record of [1] does not say."]
             )
         message = text.replace("{title}", title).replace("{shown}", title)
-        return ReplyExample("answer", Wish(), (item,), message, (), "", str(reply))
+        return ReplyExample("answer", Wish(), (item,), message, (), "", (str(reply),))
 
     def _word_in(self, text: str, words: dict[str, str]) -> str | None:
         found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", text)]
@@ -273,7 +286,7 @@ class Answerer:
             for t in self.replies["compare"]
             if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
         ]
-        return ReplyExample("compare", Wish(), items, message, (), "", str(self._pick(able)))
+        return ReplyExample("compare", Wish(), items, message, (), "", (str(self._say(able)),))
 
     def _why(self) -> ReplyExample:
         item = self.world.draw(self.rng, 1)[0]
@@ -284,14 +297,14 @@ class Answerer:
             reply = self._fitting(self.replies["why"], words, liked)
             if self._can_say(reply, item, "1"):
                 break
-        return ReplyExample("why", wish, (item,), message, liked, "", self._fill(reply, words))
+        return ReplyExample("why", wish, (item,), message, liked, "", (self._fill(reply, words),))
 
     def _chat(self) -> ReplyExample:
         entry = self._pick(self.turns["chat"])
         return ReplyExample(
-            "chat", Wish(), (), str(entry["text"]), (), "", str(self._pick(self.replies["chat"][entry["mood"]]))
+            "chat", Wish(), (), str(entry["text"]), (), "", (str(self._say(self.replies["chat"][entry["mood"]])),)
         )
 
     def _decline(self) -> ReplyExample:
         message = str(self._pick(self.turns["off_topic"]))
-        return ReplyExample("decline", Wish(), (), message, (), "", str(self._pick(self.replies["decline"])))
+        return ReplyExample("decline", Wish(), (), message, (), "", (str(self._say(self.replies["decline"])),))

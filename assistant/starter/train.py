@@ -1,25 +1,27 @@
 """Trains the starter model: a small Qwen3 that learns the three prompts of a turn and nothing else.
 
-One step takes a batch of each task. The system message that a task's prompts share runs once a batch and every
-row attends to it. Weight matrices are optimised by Muon (Jordan et al. 2024), embeddings and norms by AdamW; the
-learning rate warms up, holds, and falls linearly to zero. The state is saved every few minutes, so an
-interrupted run goes on where it was.
+One step takes a batch of each task. Weight matrices are optimised by Muon (Jordan et al. 2024), embeddings and
+norms by AdamW; the learning rate warms up, holds, and falls linearly to zero. The state is saved every few
+minutes, so an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from assistant.starter.corpus import TASKS, Corpus, Row, TaskName
+from assistant.engine.processor import has_native_bf16
+from assistant.starter.corpus import TASKS, Corpus, TaskName
+from assistant.starter.losses import batch_losses
+from assistant.starter.muon import Muon
 
 STATE = "state.pt"
 
@@ -35,8 +37,8 @@ class Recipe:
     kv_heads: int = 2
     head_dim: int = 64
     steps: int = 1500
-    batch: dict[str, int] = field(default_factory=lambda: {"understand": 96, "rank": 2, "respond": 6})
-    weight: dict[str, float] = field(default_factory=lambda: {"understand": 4.0, "rank": 0.3, "respond": 1.0})
+    batch: dict[str, int] = field(default_factory=lambda: {"understand": 40, "rank": 4, "respond": 10})
+    weight: dict[str, float] = field(default_factory=lambda: {"understand": 3.0, "rank": 0.5, "respond": 1.0})
     context_weight: dict[str, float] = field(default_factory=lambda: {"understand": 0.3})
     muon_rate: float = 0.004
     adam_rate: float = 2e-3
@@ -73,72 +75,65 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCau
     return Qwen3ForCausalLM(config)
 
 
-def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for the rest."""
-    inside = [p for name, p in model.named_parameters() if ".layers." in name and p.ndim == 2]
-    rest = [p for name, p in model.named_parameters() if not (".layers." in name and p.ndim == 2)]
-    return [
-        torch.optim.Muon(inside, lr=recipe.muon_rate, weight_decay=recipe.weight_decay),
-        torch.optim.AdamW(rest, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
+class Run:
+    """A training run: the model, the probe that reads relevance at the candidates, and their optimisers."""
 
+    def __init__(self, corpus: Corpus, recipe: Recipe, work: Path, device: str) -> None:
+        self.corpus, self.recipe, self.work, self.device = corpus, recipe, work, device
+        self.model = new_model(recipe, corpus.tokenizer).to(device)
+        self.probe = nn.Linear(recipe.hidden_size, 1).to(device)
+        self.prefixes = {task: corpus.prefix_ids(task) for task in TASKS}
+        matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
+        inside = set(map(id, matrices))
+        rest = [p for p in (*self.model.parameters(), *self.probe.parameters()) if id(p) not in inside]
+        self.optimizers: dict[torch.optim.Optimizer, float] = {
+            Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay): recipe.muon_rate,
+            torch.optim.AdamW(rest, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.0): recipe.adam_rate,
+        }
 
-def batch_loss(
-    model: Qwen3ForCausalLM, prefix: Sequence[int], rows: Sequence[Row], pad: int, context_weight: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """The mean cross-entropy over the answers of ``rows``, and what is to be minimised: two float32 scalars.
+    def step(self, number: int) -> dict[str, float]:
+        """One optimiser step over a batch of each task; returns the mean loss of each, in nats."""
+        losses: dict[str, float] = {task: self._backward(task, number) for task in TASKS}
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer, rate in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.recipe.rate(number)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return losses
 
-    The second adds ``context_weight`` times the loss over what precedes the answers.
-    ``prefix`` (P,) runs once; its keys and values are repeated for each of the B rows (B, T).
-    """
-    device = model.device
-    width = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
-    attended = torch.zeros((len(rows), len(prefix) + width), dtype=torch.long)
-    attended[:, : len(prefix)] = 1
-    for at, row in enumerate(rows):
-        ids[at, : len(row.ids)] = torch.tensor(row.ids)
-        attended[at, len(prefix) : len(prefix) + len(row.ids)] = 1
-    start = torch.tensor([list(prefix)], device=device)
-    cache = model.model(input_ids=start, use_cache=True).past_key_values
-    cache.batch_repeat_interleave(len(rows))
-    positions = torch.arange(len(prefix), len(prefix) + width, device=device).expand(len(rows), -1)
-    hidden = model.model(
-        input_ids=ids.to(device),
-        attention_mask=attended.to(device),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state  # (B, T, H)
-    if rows[0].target is not None:
-        loss = _choice_loss(model, hidden, rows)
-        return loss, loss
-    answer = _next_token_loss(model, hidden, ids, [(row.answer_from - 1, len(row.ids) - 1) for row in rows])
-    if not context_weight:
-        return answer, answer
-    context = _next_token_loss(model, hidden, ids, [(0, row.answer_from - 1) for row in rows])
-    return answer, answer + context_weight * context
+    def _backward(self, task: TaskName, number: int) -> float:
+        rows = self.corpus.rows(task, number, self.recipe.batch[task])
+        weight = self.recipe.context_weight.get(task, 0.0)
+        with torch.autocast(self.device, torch.bfloat16, enabled=_has_bf16(self.device)):
+            losses = batch_losses(self.model, self.prefixes[task], rows, context_weight=weight, probe=self.probe)
+        (losses.total * self.recipe.weight[task]).backward()
+        return float(losses.answer.detach())
 
+    def save(self, step: int) -> None:
+        """Keeps everything that the run needs to go on after ``step`` steps; a stop while writing loses nothing."""
+        state: dict[str, Any] = {
+            "step": step,
+            "model": self.model.state_dict(),
+            "probe": self.probe.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        temporary = self.work / f"{STATE}.part"
+        torch.save(state, temporary)
+        temporary.replace(self.work / STATE)
+        (self.work / "recipe.json").write_text(json.dumps({"step": step, **asdict(self.recipe)}, indent=2), "utf-8")
 
-def _next_token_loss(model: Qwen3ForCausalLM, hidden: Tensor, ids: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
-    """Mean cross-entropy of the tokens that follow the places of ``spans``, one half-open span a row."""
-    where = [(at, place) for at, (first, last) in enumerate(spans) for place in range(first, last)]
-    at, place = (torch.tensor(values, device=hidden.device) for values in zip(*where, strict=True))
-    logits = model.lm_head(hidden[at, place])
-    return nn.functional.cross_entropy(logits.float(), ids.to(hidden.device)[at, place + 1])
-
-
-def _choice_loss(model: Qwen3ForCausalLM, hidden: Tensor, rows: Sequence[Row]) -> Tensor:
-    last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
-    logits = model.lm_head(hidden[torch.arange(len(rows), device=hidden.device), last]).float()
-    wanted = torch.zeros_like(logits)
-    for at, row in enumerate(rows):
-        if row.target is None:
-            raise ValueError("a rank row without its target among others with theirs")
-        labels, weights = row.target
-        wanted[at, labels] = torch.tensor(weights, dtype=torch.float32, device=hidden.device)
-    entropy = -(wanted * wanted.clamp_min(1e-9).log()).sum(-1)
-    return (nn.functional.cross_entropy(logits, wanted, reduction="none") - entropy).mean()
+    def resume(self) -> int:
+        """Takes up the saved state; returns the steps done, 0 where there is none."""
+        path = self.work / STATE
+        if not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        self.model.load_state_dict(state["model"])
+        self.probe.load_state_dict(state["probe"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return min(int(state["step"]), self.recipe.steps)
 
 
 def train(
@@ -147,69 +142,33 @@ def train(
     work: Path,
     progress: Callable[[int, dict[str, float]], None],
     *,
+    start: Path | None = None,
     save_every_seconds: float = 240.0,
     device: str = "cpu",
 ) -> Qwen3ForCausalLM:
-    """Trains from ``work``'s saved state, or from nothing, to ``recipe.steps``; ``progress`` gets step and losses."""
+    """Trains to ``recipe.steps``; ``progress`` gets the step and the losses.
+
+    A run takes up ``work``'s saved state; without one it begins with the weights of the model in the folder
+    ``start``, or with random ones.
+    """
     work.mkdir(parents=True, exist_ok=True)
-    tokenizer = corpus.tokenizer
-    model = new_model(recipe, tokenizer).to(device)
-    optimisers = optimizers(model, recipe)
-    first = _resume(model, optimisers, work, recipe)
-    base_rates = [group["lr"] for group in (o.param_groups[0] for o in optimizers(model, recipe))]
-    prefixes = {task: corpus.prefix_ids(task) for task in TASKS}
+    run = Run(corpus, recipe, work, device)
+    first = run.resume()
+    if first == 0 and start is not None:
+        run.model.load_state_dict(Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32).state_dict())
     saved = time.monotonic()
-    model.train()
+    run.model.train()
     for step in range(first, recipe.steps):
-        for optimiser, base in zip(optimisers, base_rates, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = base * recipe.rate(step)
-        losses: dict[str, float] = {}
-        for task in TASKS:
-            losses[task] = _backward(model, corpus, prefixes[task], task, step, recipe)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        progress(step + 1, losses)
+        progress(step + 1, run.step(step))
         if time.monotonic() - saved > save_every_seconds or step + 1 == recipe.steps:
-            _save(model, optimisers, work, step + 1, recipe)
+            run.save(step + 1)
             saved = time.monotonic()
-    return model
+    return run.model
 
 
-def _backward(
-    model: Qwen3ForCausalLM, corpus: Corpus, prefix: Sequence[int], task: TaskName, step: int, recipe: Recipe
-) -> float:
-    rows = corpus.rows(task, step, recipe.batch[task])
-    weight = recipe.context_weight.get(task, 0.0)
-    with torch.autocast(model.device.type, torch.bfloat16):
-        answer, loss = batch_loss(model, prefix, rows, corpus.tokenizer.pad_token_id, weight)
-    (loss * recipe.weight[task]).backward()
-    return float(answer.detach())
-
-
-def _save(model: nn.Module, optimisers: list[torch.optim.Optimizer], work: Path, step: int, recipe: Recipe) -> None:
-    state: dict[str, Any] = {
-        "model": model.state_dict(),
-        "step": step,
-        "optimizers": [o.state_dict() for o in optimisers],
-    }
-    temporary = work / f"{STATE}.part"
-    torch.save(state, temporary)
-    temporary.replace(work / STATE)
-    (work / "recipe.json").write_text(json.dumps({"step": step, **asdict(recipe)}, indent=2), encoding="utf-8")
-
-
-def _resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], work: Path, recipe: Recipe) -> int:
-    path = work / STATE
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    for optimiser, saved in zip(optimisers, state["optimizers"], strict=True):
-        optimiser.load_state_dict(saved)
-    return min(int(state["step"]), recipe.steps)
+def _has_bf16(device: str) -> bool:
+    """Whether ``device`` computes in bfloat16; a CPU that has to imitate it is twenty times slower than in float32."""
+    return device != "cpu" or has_native_bf16()
 
 
 def export(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

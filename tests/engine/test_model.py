@@ -9,6 +9,7 @@ import pytest
 
 from assistant.engine.command import environment, serve_command
 from assistant.engine.model import MAX_CONTEXT, context_length, find_model
+from assistant.engine.processor import has_native_bf16
 from assistant.errors import SottoError
 
 
@@ -74,3 +75,21 @@ def test_the_engine_sends_nothing_home_and_logs_no_requests() -> None:
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == "8"
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in variables
     assert environment(lora_rank=8, base={})["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("info", "native"),
+    [
+        ("flags\t: avx2 avx512_bf16", True),
+        ("Features\t: asimd bf16", True),
+        ("flags\t: avx2", False),
+        ("", True),
+    ],
+)
+def test_a_cpu_without_bf16_instructions_is_told_by_its_flags(tmp_path: Path, info: str, native: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{info}\n")
+    assert has_native_bf16(tmp_path / "cpuinfo") is native
+
+
+def test_a_cpu_that_cannot_be_asked_is_trusted(tmp_path: Path) -> None:
+    assert has_native_bf16(tmp_path / "none")

@@ -61,7 +61,7 @@ def test_special_tokens_in_a_message_are_removed(noise: str) -> None:
 
 def test_candidates_carry_the_labels_in_order() -> None:
     text = rank_messages(Wish(genres=("horror",)), [ALIEN], [ALIEN] * 3)[1]["content"]
-    assert [line[0] for line in text.splitlines()[-3:]] == list(RANK_LABELS[:3])
+    assert [line[-3:] for line in text.splitlines()[-3:]] == [f"({label})" for label in RANK_LABELS[:3]]
     assert label_ids(Tokenizer(), 3) == [65, 66, 67]
 
 

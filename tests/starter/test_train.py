@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen3ForCausalLM
 
 from assistant.starter.corpus import TASKS, Corpus, TaskName
-from assistant.starter.train import Recipe, batch_loss, export, new_model, train
+from assistant.starter.losses import batch_losses
+from assistant.starter.train import Recipe, export, new_model, train
 
 SMALL = Recipe(
     hidden_size=32, layers=2, intermediate_size=64, heads=2, kv_heads=1, head_dim=32, steps=4, warmup=1,
@@ -18,18 +21,41 @@ SMALL = Recipe(
 
 
 @pytest.mark.parametrize("task", ["understand", "respond"])
-def test_the_shared_prefix_changes_nothing_about_the_loss(corpus: Corpus, task: TaskName) -> None:
+def test_sharing_prefix_and_context_changes_nothing_about_the_loss(corpus: Corpus, task: TaskName) -> None:
     model = new_model(SMALL, corpus.tokenizer).eval()
     prefix, rows = corpus.prefix_ids(task), corpus.rows(task, 0, 3)
-    shared, _ = batch_loss(model, prefix, rows, corpus.tokenizer.pad_token_id)
+    shared = batch_losses(model, prefix, rows).answer
     losses = []
     for row in rows:
-        ids = torch.tensor([[*prefix, *row.ids]])
-        logits = model(input_ids=ids).logits[0, len(prefix) + row.answer_from - 1 : -1]
-        losses.append(
-            torch.nn.functional.cross_entropy(logits, ids[0, len(prefix) + row.answer_from :], reduction="none")
-        )
+        for answer in row.answers:
+            ids = torch.tensor([[*prefix, *row.context, *answer]])
+            logits = model(input_ids=ids).logits[0, -len(answer) - 1 : -1]
+            losses.append(torch.nn.functional.cross_entropy(logits, ids[0, -len(answer) :], reduction="none"))
     assert torch.allclose(shared, torch.cat(losses).mean(), atol=1e-4)
+
+
+def test_a_choice_is_judged_at_its_end_and_each_candidate_at_its_label(corpus: Corpus) -> None:
+    model, prefix = new_model(SMALL, corpus.tokenizer).eval(), corpus.prefix_ids("rank")
+    row = next(row for row in corpus.rows("rank", 0, 2) if row.choice)
+    choice = row.choice
+    assert choice is not None
+    assert [row.context[place] for place in choice.places] == list(choice.labels)
+    logits = model(input_ids=torch.tensor([[*prefix, *row.context]])).logits[0, -1]
+    wanted = torch.zeros_like(logits)
+    wanted[list(choice.labels)] = torch.tensor(choice.target, dtype=torch.float32)
+    divergence = torch.nn.functional.kl_div(logits.log_softmax(-1), wanted, reduction="sum")
+    losses = batch_losses(model, prefix, [row])
+    assert torch.allclose(losses.answer, divergence, atol=1e-4)
+    probe = torch.nn.Linear(SMALL.hidden_size, 1)
+    assert batch_losses(model, prefix, [row], probe=probe).total > losses.total
+
+
+def test_a_run_begins_with_given_weights_where_it_has_no_state(corpus: Corpus, tmp_path: Path) -> None:
+    export(new_model(SMALL, corpus.tokenizer), corpus.tokenizer, tmp_path / "start")
+    nothing: Any = lambda step, losses: None  # noqa: E731
+    same = train(corpus, replace(SMALL, steps=0), tmp_path / "work", nothing, start=tmp_path / "start")
+    kept = Qwen3ForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32)
+    assert torch.equal(same.model.embed_tokens.weight, kept.model.embed_tokens.weight)
 
 
 def test_every_task_begins_with_its_system_message(corpus: Corpus) -> None:

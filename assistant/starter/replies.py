@@ -20,6 +20,10 @@ from retrieval.wish import Wish
 SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
 NEEDS = ("genre", "mood", "about", "years", "place", "like")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+TELLS = {"genre": "genres", "a_genre": "genres", "mood": "moods", "place": "countries", "years": "year"}
+ASKS_YEAR = re.compile(r"\b(newer|older|more recent|came out)\b")
+WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic)\b")
+MOST_STORIES = 2
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Answerer:
         if "genre" in facets and item.genres:
             fields["genres"] = (self._pick(item.genres),)
             words["genre"] = fields["genres"][0]
+            words["a_genre"] = self.replies["genre_phrases"].get(words["genre"], words["genre"])
         if "mood" in facets and item.moods:
             fields["moods"] = (self._pick(item.moods),)
             words["mood"] = fields["moods"][0]
@@ -89,7 +94,8 @@ class Answerer:
             words["years"] = "[years]"
         if "place" in facets and item.countries:
             fields["countries"] = (item.countries[0],)
-            words["place"] = item.countries[0].title()
+            place = item.countries[0].title()
+            words["place"] = f"the {place}" if WITH_ARTICLE.match(place) else place
         if "like" in facets:
             other = self.world.draw(self.rng, 2)
             count = 1 if self._chance(0.75) else 2
@@ -102,12 +108,21 @@ class Answerer:
         chosen = tuple(name for name, chance in chances.items() if self._chance(chance))
         return chosen or ("genre",)
 
-    def _fitting(self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...]) -> str:
-        """A text whose needs are met; one that uses what the wish gives is preferred."""
+    def _fitting(
+        self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...], telling: float = 0.9
+    ) -> str:
+        """A text whose needs are met. One that uses what the wish gives is preferred, and more so one that uses much."""
         have = set(words) | ({"like"} if liked else set())
-        able = [e for e in entries if set(e.get("needs") or []) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
-        telling = [e for e in able if e.get("needs")]
-        return str(self._pick(telling if telling and self._chance(0.8) else able)["text"])
+        able = [e for e in entries if set(e["needs"]) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
+        apt = [e for e in able if e["needs"]]
+        if not apt or not self._chance(telling):
+            return str(self._pick([e for e in able if not e["needs"]])["text"])
+        most = max(len(e["needs"]) for e in apt)
+        if self._chance(0.6):
+            apt = [e for e in apt if len(e["needs"]) == most]
+        # First what the reply is tied to, then how: else the wishes with most lines would crowd out the others.
+        needs = self._pick(sorted({tuple(e["needs"]) for e in apt}))
+        return str(self._pick([e for e in apt if tuple(e["needs"]) == needs])["text"])
 
     def _fill(self, text: str, words: dict[str, str], number: int | None = None) -> str:
         if number is not None:
@@ -127,12 +142,18 @@ class Answerer:
                 return False
         return True
 
-    def _line(self, key: str, item: Item, number: int) -> str:
-        for _ in range(20):
-            text = str(self._pick(self.replies[key]))
-            if self._can_say(text, item):
-                return self._fill(text, {}, number)
-        return f"[{number}] is worth a look."
+    def _line(self, key: str, item: Item, number: int, used: set[str], told: set[str]) -> str:
+        """A line of ``key`` that opens as none of ``used`` and repeats no fact of ``told``; empty where there is none."""
+        able = [
+            text
+            for text in map(str, self.replies[key])
+            if _opening(text) not in used and self._can_say(text, item) and not told & set(SLOT.findall(text))
+        ]
+        if not able:
+            return ""
+        text: str = self._pick(able)
+        used.add(_opening(text))
+        return self._fill(text, {}, number)
 
     def _message(self, wish: Wish, liked: tuple[str, ...]) -> str:
         """A message that asks for about what ``wish`` says; now and then one that only follows up."""
@@ -152,17 +173,21 @@ class Answerer:
         text = str(self._pick(self.turns["find_frames"])).replace("{find}", " ".join(words))
         return text.lower() if self._chance(0.3) else text
 
-    def _body(self, items: tuple[Item, ...]) -> list[str]:
+    def _body(self, items: tuple[Item, ...], opening: str) -> list[str]:
+        """What follows ``opening``, which names the first item: a line for each item, each in other words."""
+        told = {TELLS[name] for name in PLACEHOLDER.findall(opening.lower()) if name in TELLS}
+        used: set[str] = set()
         parts = []
-        if self._chance(0.75):
-            parts.append(self._line("recommend_fact", items[0], 1))
+        if len(items) == 1 or self._chance(0.85):
+            parts.append(self._line("recommend_fact", items[0], 1, used, told))
         for number, item in enumerate(items[1:], 2):
-            parts.append(self._line("recommend_next", item, number))
-            if self._chance(0.3):
-                parts.append(self._line("recommend_fact", item, number))
-        if self._chance(0.5):
+            stories = sum(".about]" in part for part in parts)
+            parts.append(
+                self._line("recommend_next", item, number, used, {"about"} if stories >= MOST_STORIES else set())
+            )
+        if self._chance(0.35):
             parts.append(str(self._pick(self.replies["recommend_close"])))
-        return parts
+        return [part for part in parts if part]
 
     def _offer(self) -> tuple[Wish, tuple[str, ...], dict[str, str], tuple[Item, ...]]:
         items = tuple(self.world.draw(self.rng, self._pick((1, 2, 3, 3, 3, 3, 3, 4, 5))))
@@ -190,7 +215,7 @@ class Answerer:
             opening = self._fitting(self.replies["recommend_open"], words, liked)
             if self._can_say(opening, items[0], "1"):
                 break
-        parts = [self._fill(opening, words), *self._body(items)]
+        parts = [self._fill(opening, words), *self._body(items, opening)]
         return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", " ".join(parts))
 
     def _missing(self) -> str:
@@ -211,12 +236,15 @@ class Answerer:
 
     def _relaxed(self) -> ReplyExample:
         wish, liked, _, items = self._offer()
-        missing = self._missing()
+        for _ in range(20):
+            missing = self._missing()
+            if not any(_is_true(missing, item) for item in items):
+                break
         for _ in range(20):
             opening = str(self._pick(self.replies["relaxed_open"]))
             if self._can_say(opening, items[0], "1"):
                 break
-        parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items)]
+        parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items, opening)]
         return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, " ".join(parts))
 
     def _none(self) -> ReplyExample:
@@ -273,15 +301,17 @@ class Answerer:
             for t in self.replies["compare"]
             if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
         ]
+        # The labels show the years already: say them only to who asks for them.
+        able = [t for t in able if (".year]" in str(t)) == bool(ASKS_YEAR.search(message.lower()))] or able
         return ReplyExample("compare", Wish(), items, message, (), "", str(self._pick(able)))
 
     def _why(self) -> ReplyExample:
         item = self.world.draw(self.rng, 1)[0]
-        wish, liked, words = self._wish_for(item, self._facets())
+        wish, liked, words = self._wish_for(item, self._facets() if self._chance(0.85) else ())
         entry = self._pick(self.turns["why"])
         message = str(entry["text"]).replace("{shown}", item.title).replace("{title}", item.title)
         for _ in range(20):
-            reply = self._fitting(self.replies["why"], words, liked)
+            reply = self._fitting(self.replies["why"], words, liked, telling=1.0)
             if self._can_say(reply, item, "1"):
                 break
         return ReplyExample("why", wish, (item,), message, liked, "", self._fill(reply, words))
@@ -295,3 +325,19 @@ class Answerer:
     def _decline(self) -> ReplyExample:
         message = str(self._pick(self.turns["off_topic"]))
         return ReplyExample("decline", Wish(), (), message, (), "", str(self._pick(self.replies["decline"])))
+
+
+def _opening(text: str) -> str:
+    """The words by which two lines sound alike."""
+    return " ".join(text.split()[:3])
+
+
+def _is_true(missing: str, item: Item) -> bool:
+    """True when ``item`` has what a reply is to say is ``missing``."""
+    years = [int(year) for year in re.findall(r"\b\d{4}\b", missing)]
+    if years and item.year is not None:
+        first = 0 if missing.endswith("earlier") else years[0]
+        last = 9999 if missing.endswith("later") else years[-1]
+        return first <= item.year <= last
+    places = {f"from {country}" for country in item.countries} | {f"in {language}" for language in item.languages}
+    return missing in {*item.genres, *item.moods, *places, *(f"with {name}" for name in item.names)}

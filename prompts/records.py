@@ -75,9 +75,9 @@ def wish_line(wish: WishLike, liked: Sequence[str] = ()) -> str:
     if wish.people:
         parts.append(f"with {' or '.join(wish.people)}")
     if wish.countries:
-        parts.append(f"from {' or '.join(wish.countries)}")
+        parts.append(f"from {' or '.join(map(str.title, wish.countries))}")
     if wish.languages:
-        parts.append(f"in {' or '.join(wish.languages)}")
+        parts.append(f"in {' or '.join(map(str.title, wish.languages))}")
     if wish.years:
         parts.append(wish.years)
     parts += [f"not {value}" for value in (*wish.not_genres, *wish.not_moods, *wish.not_people)]

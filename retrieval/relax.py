@@ -12,7 +12,7 @@ YEARS_WIDER = 10
 
 
 class Loosening(NamedTuple):
-    """One constraint given up: in plain words ("1980-1989", "from france"), and how."""
+    """One constraint given up: in plain words ("1980-1989", "from France"), and how."""
 
     given_up: str
     apply: Callable[[Wish], Wish]
@@ -48,9 +48,9 @@ def _steps(wish: Wish) -> Iterator[Loosening]:
     for genre in reversed(wish.genres[1:]):
         yield Loosening(genre, _without_genre(genre))
     if wish.countries:
-        yield Loosening(f"from {' or '.join(wish.countries)}", _clear("countries"))
+        yield Loosening(f"from {' or '.join(map(str.title, wish.countries))}", _clear("countries"))
     if wish.languages:
-        yield Loosening(f"in {' or '.join(wish.languages)}", _clear("languages"))
+        yield Loosening(f"in {' or '.join(map(str.title, wish.languages))}", _clear("languages"))
     if wish.people:
         yield Loosening(f"with {' or '.join(wish.people)}", _clear("people"))
     if wish.genres:

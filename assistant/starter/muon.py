@@ -26,30 +26,30 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Updates every matrix that has a gradient; those of one shape together."""
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    alike[matrix.shape].append(matrix)
-            for shape, matrices in alike.items():
-                update = orthogonal(torch.stack([self._momentum(m, group["momentum"]) for m in matrices]))
+                    alike[matrix.shape].append((matrix, self._momentum(matrix, matrix.grad, group["momentum"])))
+            for shape, pairs in alike.items():
+                update = orthogonal(torch.stack([momentum for _, momentum in pairs]))
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for matrix, direction in zip(matrices, update, strict=True):
+                for (matrix, _), direction in zip(pairs, update, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * scale)
 
-    def _momentum(self, matrix: Tensor, momentum: float) -> Tensor:
+    def _momentum(self, matrix: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """Nesterov's look ahead along the running mean of gradients."""
         state = self.state[matrix]
-        mean = state.setdefault("momentum", torch.zeros_like(matrix))
-        mean.lerp_(matrix.grad, 1 - momentum)
-        return matrix.grad.lerp(mean, momentum)
+        mean: Tensor = state.setdefault("momentum", torch.zeros_like(matrix))
+        mean.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(mean, momentum)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """``matrices`` (N, rows, columns) with singular values near 1, by a quintic Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

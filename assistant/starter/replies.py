@@ -20,6 +20,10 @@ from retrieval.wish import Wish
 SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
 NEEDS = ("genre", "mood", "about", "years", "place", "like")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+TELLS = {"genre": "genres", "a_genre": "genres", "mood": "moods", "place": "countries", "years": "year"}
+ASKS_YEAR = re.compile(r"\b(newer|older|more recent|came out)\b")
+WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic)\b")
+MOST_STORIES = 2
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Answerer:
         if "genre" in facets and item.genres:
             fields["genres"] = (self._pick(item.genres),)
             words["genre"] = fields["genres"][0]
+            words["a_genre"] = self.replies["genre_phrases"].get(words["genre"], words["genre"])
         if "mood" in facets and item.moods:
             fields["moods"] = (self._pick(item.moods),)
             words["mood"] = fields["moods"][0]
@@ -102,25 +107,56 @@ class Answerer:
             words["years"] = "[years]"
         if "place" in facets and item.countries:
             fields["countries"] = (item.countries[0],)
-            words["place"] = item.countries[0].title()
+            place = item.countries[0].title()
+            words["place"] = f"the {place}" if WITH_ARTICLE.match(place) else place
         if "like" in facets:
             other = self.world.draw(self.rng, 2)
             count = 1 if self._chance(0.75) else 2
             fields["like"] = tuple(film.id for film in other[:count])
             liked = tuple(film.label for film in other[:count])
-        return Wish(**fields), liked, words
+        return Wish(**self._besides(item, fields)), liked, words
+
+    def _besides(self, item: Item, fields: dict[str, Any]) -> dict[str, Any]:
+        """``fields`` and now and then what else a wish may hold, true of ``item``, that no reply needs to speak of."""
+        if item.names and self._chance(0.08):
+            fields["people"] = (self._pick(sorted(item.names)),)
+        if item.languages and self._chance(0.08):
+            fields["languages"] = (item.languages[0],)
+        if item.moods and self._chance(0.15):
+            fields["moods"] = tuple(dict.fromkeys((*fields.get("moods", ()), self._pick(item.moods))))
+        for name, known in (("genres", "genre_nouns"), ("moods", "mood_phrases")):
+            refused = self._pick(sorted(self.lexicon[known]))
+            if refused not in getattr(item, name) and self._chance(0.1):
+                fields[f"not_{name}"] = (refused,)
+        return fields
+
+    def _earlier_wish(self) -> tuple[Wish, tuple[str, ...]]:
+        """The wish that a conversation has come to before a message that wants nothing new, and the titles liked."""
+        if self._chance(0.4):
+            return Wish(), ()
+        wish, liked, _ = self._wish_for(self.world.draw(self.rng, 1)[0], self._facets())
+        return wish, liked
 
     def _facets(self) -> tuple[str, ...]:
         chances = {"genre": 0.55, "mood": 0.4, "about": 0.22, "years": 0.22, "place": 0.15, "like": 0.3}
         chosen = tuple(name for name, chance in chances.items() if self._chance(chance))
         return chosen or ("genre",)
 
-    def _fitting(self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...]) -> str:
-        """A text whose needs are met; one that uses what the wish gives is preferred."""
+    def _fitting(
+        self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...], telling: float = 0.9
+    ) -> str:
+        """A text whose needs are met; one that uses what the wish gives is preferred, the more the better."""
         have = set(words) | ({"like"} if liked else set())
-        able = [e for e in entries if set(e.get("needs") or []) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
-        telling = [e for e in able if e.get("needs")]
-        return str(self._say(telling if telling and self.style.random() < 0.8 else able)["text"])
+        able = [e for e in entries if set(e["needs"]) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
+        apt = [e for e in able if e["needs"]]
+        if not apt or not self._now_and_then(telling):
+            return str(self._say([e for e in able if not e["needs"]])["text"])
+        most = max(len(e["needs"]) for e in apt)
+        if self._now_and_then(0.6):
+            apt = [e for e in apt if len(e["needs"]) == most]
+        # First what the reply is tied to, then how: else the wishes with most lines would crowd out the others.
+        needs = self._say(sorted({tuple(e["needs"]) for e in apt}))
+        return str(self._say([e for e in apt if tuple(e["needs"]) == needs])["text"])
 
     def _fill(self, text: str, words: dict[str, str], number: int | None = None) -> str:
         if number is not None:
@@ -140,12 +176,18 @@ class Answerer:
                 return False
         return True
 
-    def _line(self, key: str, item: Item, number: int) -> str:
-        for _ in range(20):
-            text = str(self._say(self.replies[key]))
-            if self._can_say(text, item):
-                return self._fill(text, {}, number)
-        return f"[{number}] is worth a look."
+    def _line(self, key: str, item: Item, number: int, used: set[str], told: set[str]) -> str:
+        """A line of ``key`` that opens as none of ``used`` and repeats no fact of ``told``; empty if there is none."""
+        able = [
+            text
+            for text in map(str, self.replies[key])
+            if _opening(text) not in used and self._can_say(text, item) and not told & set(SLOT.findall(text))
+        ]
+        if not able:
+            return ""
+        text: str = self._say(able)
+        used.add(_opening(text))
+        return self._fill(text, {}, number)
 
     def _message(self, wish: Wish, liked: tuple[str, ...]) -> str:
         """A message that asks for about what ``wish`` says; now and then one that only follows up."""
@@ -165,17 +207,21 @@ class Answerer:
         text = str(self._pick(self.turns["find_frames"])).replace("{find}", " ".join(words))
         return text.lower() if self._chance(0.3) else text
 
-    def _body(self, items: tuple[Item, ...]) -> list[str]:
+    def _body(self, items: tuple[Item, ...], opening: str) -> list[str]:
+        """What follows ``opening``, which names the first item: a line for each item, each in other words."""
+        told = {TELLS[name] for name in PLACEHOLDER.findall(opening.lower()) if name in TELLS}
+        used: set[str] = set()
         parts = []
-        if self._now_and_then(0.75):
-            parts.append(self._line("recommend_fact", items[0], 1))
+        if len(items) == 1 or self._now_and_then(0.85):
+            parts.append(self._line("recommend_fact", items[0], 1, used, told))
         for number, item in enumerate(items[1:], 2):
-            parts.append(self._line("recommend_next", item, number))
-            if self._now_and_then(0.3):
-                parts.append(self._line("recommend_fact", item, number))
-        if self._now_and_then(0.5):
+            stories = sum(".about]" in part for part in parts)
+            parts.append(
+                self._line("recommend_next", item, number, used, {"about"} if stories >= MOST_STORIES else set())
+            )
+        if self._now_and_then(0.35):
             parts.append(str(self._say(self.replies["recommend_close"])))
-        return parts
+        return [part for part in parts if part]
 
     def _offer(self) -> tuple[Wish, tuple[str, ...], dict[str, str], tuple[Item, ...]]:
         items = tuple(self.world.draw(self.rng, self._pick((1, 2, 3, 3, 3, 3, 3, 4, 5))))
@@ -203,7 +249,7 @@ class Answerer:
             opening = self._fitting(self.replies["recommend_open"], words, liked)
             if self._can_say(opening, items[0], "1"):
                 break
-        parts = [self._fill(opening, words), *self._body(items)]
+        parts = [self._fill(opening, words), *self._body(items, opening)]
         return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", (" ".join(parts),))
 
     def _missing(self) -> str:
@@ -211,8 +257,8 @@ class Answerer:
             lambda: f"{self.rng.randint(1920, 2020)} or {self._pick(('earlier', 'later'))}",
             self._decade,
             lambda: self._pick(sorted(self.lexicon["genre_nouns"])),
-            lambda: f"from {self._pick(sorted(self.lexicon['countries']))}",
-            lambda: f"in {self._pick(sorted(self.lexicon['languages']))}",
+            lambda: f"from {self._pick(sorted(self.lexicon['countries'])).title()}",
+            lambda: f"in {self._pick(sorted(self.lexicon['languages'])).title()}",
             lambda: f"with {self._pick(self.world.people)}",
             lambda: self._pick(sorted(self.lexicon["mood_phrases"])),
         )
@@ -224,12 +270,15 @@ class Answerer:
 
     def _relaxed(self) -> ReplyExample:
         wish, liked, _, items = self._offer()
-        missing = self._missing()
+        for _ in range(20):
+            missing = self._missing()
+            if not any(_is_true(missing, item) for item in items):
+                break
         for _ in range(20):
             opening = str(self._say(self.replies["relaxed_open"]))
             if self._can_say(opening, items[0], "1"):
                 break
-        parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items)]
+        parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items, opening)]
         return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, (" ".join(parts),))
 
     def _none(self) -> ReplyExample:
@@ -269,7 +318,8 @@ class Answerer:
                 [t for t in options if self._can_say(str(t), item, "1")] or ["My record of [1] does not say."]
             )
         message = text.replace("{title}", title).replace("{shown}", title)
-        return ReplyExample("answer", Wish(), (item,), message, (), "", (str(reply),))
+        wish, liked = self._earlier_wish()
+        return ReplyExample("answer", wish, (item,), message, liked, "", (str(reply),))
 
     def _word_in(self, text: str, words: dict[str, str]) -> str | None:
         found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", text)]
@@ -286,25 +336,45 @@ class Answerer:
             for t in self.replies["compare"]
             if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
         ]
-        return ReplyExample("compare", Wish(), items, message, (), "", (str(self._say(able)),))
+        # The labels show the years already: say them only to who asks for them.
+        able = [t for t in able if (".year]" in str(t)) == bool(ASKS_YEAR.search(message.lower()))] or able
+        wish, liked = self._earlier_wish()
+        return ReplyExample("compare", wish, items, message, liked, "", (str(self._say(able)),))
 
     def _why(self) -> ReplyExample:
         item = self.world.draw(self.rng, 1)[0]
-        wish, liked, words = self._wish_for(item, self._facets())
+        wish, liked, words = self._wish_for(item, self._facets() if self._chance(0.85) else ())
         entry = self._pick(self.turns["why"])
         message = str(entry["text"]).replace("{shown}", item.title).replace("{title}", item.title)
         for _ in range(20):
-            reply = self._fitting(self.replies["why"], words, liked)
+            reply = self._fitting(self.replies["why"], words, liked, telling=1.0)
             if self._can_say(reply, item, "1"):
                 break
         return ReplyExample("why", wish, (item,), message, liked, "", (self._fill(reply, words),))
 
     def _chat(self) -> ReplyExample:
         entry = self._pick(self.turns["chat"])
-        return ReplyExample(
-            "chat", Wish(), (), str(entry["text"]), (), "", (str(self._say(self.replies["chat"][entry["mood"]])),)
-        )
+        wish, liked = self._earlier_wish()
+        reply = str(self._say(self.replies["chat"][entry["mood"]]))
+        return ReplyExample("chat", wish, (), str(entry["text"]), liked, "", (reply,))
 
     def _decline(self) -> ReplyExample:
         message = str(self._pick(self.turns["off_topic"]))
-        return ReplyExample("decline", Wish(), (), message, (), "", (str(self._say(self.replies["decline"])),))
+        wish, liked = self._earlier_wish()
+        return ReplyExample("decline", wish, (), message, liked, "", (str(self._say(self.replies["decline"])),))
+
+
+def _opening(text: str) -> str:
+    """The words by which two lines sound alike."""
+    return " ".join(text.split()[:3])
+
+
+def _is_true(missing: str, item: Item) -> bool:
+    """True when ``item`` has what a reply is to say is ``missing``."""
+    years = [int(year) for year in re.findall(r"\b\d{4}\b", missing)]
+    if years and item.year is not None:
+        first = 0 if missing.endswith("earlier") else years[0]
+        last = 9999 if missing.endswith("later") else years[-1]
+        return first <= item.year <= last
+    places = {f"from {name.title()}" for name in item.countries} | {f"in {name.title()}" for name in item.languages}
+    return missing in {*item.genres, *item.moods, *places, *(f"with {name}" for name in item.names)}

@@ -39,7 +39,7 @@ class Recipe:
     steps: int = 1500
     batch: dict[str, int] = field(default_factory=lambda: {"understand": 40, "rank": 4, "respond": 10})
     weight: dict[str, float] = field(default_factory=lambda: {"understand": 3.0, "rank": 0.5, "respond": 1.0})
-    context_weight: dict[str, float] = field(default_factory=lambda: {"understand": 0.3})
+    context_weight: dict[str, float] = field(default_factory=dict)
     muon_rate: float = 0.004
     adam_rate: float = 2e-3
     warmup: int = 30

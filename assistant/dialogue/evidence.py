@@ -3,24 +3,25 @@
 A small model reads "western" right more often when it chooses among five genres than among twenty-seven. A value
 stays in the schema when one of its known phrases stands in the message (typos forgiven) or when nothing is known of
 how people say it; where no genre or mood is said outright, those whose names lie near the message in the encoder's
-space stay. Years, counts and eras need a word that could mean them. This narrows what can be decoded; what is meant
-is still the model's to say. Only a reading that finds nothing where something is said outright is asked for again.
+space stay. Years, counts and eras need a word that could mean them, and giving up what was wished before needs one
+that gives up. This narrows what can be decoded; what is meant is still the model's to say. Only a reading that leaves
+out what is said outright is asked for again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz
 
-from assistant.dialogue.edit import Vocabulary
-from assistant.starter.banks import bank
+from assistant.dialogue.edit import CLEARABLE, Edit, Vocabulary
+from assistant.dialogue.verify import DENIAL
+from retrieval.lexicon import bare, clearing, lexicon, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
 FORGIVEN = 90.0
@@ -40,6 +41,13 @@ ERA = re.compile(
     re.I,
 )
 OLDER = re.compile(r"\b(older|earlier|vintage|further back|old-school|too (new|modern|recent))\b", re.I)
+GIVES_UP = re.compile(
+    r"\b(forget|never ?mind|any\w*|what(so)?ever|whoever|wherever|matters?|mind|care|ignore|drop|skip|scrap|scratch|"
+    r"leave out|(start|begin|try|go) (over|again|fresh|anew)|reset|wipe|erase|clear|clean|throw|lose|else|different|"
+    r"instead|fine|ok|okay|open|flexible|necessarily|have to|need to|important|new|change|welcome|all|both|up to you|"
+    r"no longer|not just|not only|square one|from the top|again|back to)\b",
+    re.I,
+)
 NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b", re.I)
 COUNT = re.compile(
     r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|single|couple|pair|few|several|handful|dozen|list|many)\b",
@@ -65,8 +73,10 @@ class Evidence:
     years: tuple[tuple[int, int], ...]
     era: tuple[str, ...]
     count: bool
+    clear: tuple[str, ...] = ()
+    """What of the earlier wish may be given up: what is named in known words, else all where a word gives up."""
     outright: tuple[str, ...] = ()
-    """The facets of which a value is said in known words."""
+    """The fields of the edit of which a value is said in known words."""
 
 
 class EvidenceFinder:
@@ -80,11 +90,17 @@ class EvidenceFinder:
         """The evidence in ``message``, which carries its labels."""
         words = " ".join(LABEL.sub(" ", message).lower().split())
         said = {name: tuple(_said(name, getattr(self._vocabulary, name), words)) for name in FACETS}
+        given_up = tuple(part for part in CLEARABLE if any(_stands(p, words) for p in clearing(part)))
         open_ = {name: said[name] or self._near(name, words) for name in FACETS}
         unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
         return Evidence(
             **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
-            outright=tuple(name for name in FACETS if said[name]),
+            clear=given_up or (CLEARABLE if GIVES_UP.search(words) else ()),
+            outright=(
+                *(name for name in FACETS if said[name]),
+                *(["era"] if len(_outright_eras(words)) == 1 else []),
+                *(["clear"] if given_up else []),
+            ),
             kinds=self._vocabulary.kinds,
             years=_years(words),
             era=_eras(words),
@@ -110,10 +126,10 @@ def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
 def _years(words: str) -> tuple[tuple[int, int], ...]:
     """The spans that years and decades in ``words`` can mean, 0 for an open end; none without any."""
     spans = [(int(year), int(year) + 9 if plural else int(year)) for year, plural in YEAR.findall(words)]
-    for decade, more in bank("lexicon")["decades"].items():
+    for decade, more in lexicon()["decades"].items():
         first = int(decade)
         if (first, first + 9) not in spans and any(
-            re.search(rf"(?<![\w']){re.escape(_bare(p))}\b", words) for p in more
+            re.search(rf"(?<![\w']){re.escape(bare(p))}\b", words) for p in more
         ):
             spans.append((first, first + 9))
     if not spans:
@@ -130,8 +146,11 @@ def _years(words: str) -> tuple[tuple[int, int], ...]:
 
 def _eras(words: str) -> tuple[str, ...]:
     """``older``, ``newer`` or both, as far as ``words`` leave it open; none where they speak of no time."""
-    outright = tuple(era for era, cue in (("older", OLDER), ("newer", NEWER)) if cue.search(words))
-    return outright or (("older", "newer") if ERA.search(words) else ())
+    return _outright_eras(words) or (("older", "newer") if ERA.search(words) else ())
+
+
+def _outright_eras(words: str) -> tuple[str, ...]:
+    return tuple(era for era, cue in (("older", OLDER), ("newer", NEWER)) if cue.search(words))
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -142,10 +161,12 @@ def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
 
 def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
     """``schema`` without the fields for which a message gives no evidence."""
-    gone = {name for name in ("years", "era", "count") if not getattr(evidence, name)}
+    gone = {name for name in ("years", "era", "count", "clear") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
     if evidence.era:
         properties["era"] = {"enum": list(evidence.era)}
+    if evidence.clear:
+        properties["clear"] = {**properties["clear"], "items": {"enum": list(evidence.clear)}}
     if evidence.years:
         pairs = [[{"const": year} for year in pair] for pair in evidence.years]
         properties["years"] = {
@@ -154,50 +175,26 @@ def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
-def insisting(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any] | None:
-    """``schema`` of a wish that must hold what is said outright; None where nothing is."""
-    if not evidence.outright:
+def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: str) -> dict[str, Any] | None:
+    """``schema`` of a wish that must hold what ``message`` says outright; None where ``edit`` leaves none of it out.
+
+    A facet counts as left out when nothing at all was read and the message denies nothing: its words often mean
+    something else beside a wish. What gives up and what asks for another time have no such double meanings.
+    """
+    if edit.act != "find":
         return None
-    properties = {**schema["properties"], "act": {"enum": ["find"]}}
-    return {**schema, "properties": properties, "required": ["act", *evidence.outright]}
+    nothing_read = edit == Edit(act="find") and not DENIAL.search(message)
+    binding = set(evidence.outright) if nothing_read else {"era", "clear"}
+    missed = [name for name in evidence.outright if name in binding and not getattr(edit, name)]
+    if "era" in missed and edit.years is not None:
+        missed.remove("era")
+    if not missed:
+        return None
+    kept = [name for name in schema["properties"] if name in missed or (name != "act" and getattr(edit, name, None))]
+    return {**schema, "properties": {**schema["properties"], "act": {"enum": ["find"]}}, "required": ["act", *kept]}
 
 
 def _stands(phrase: str, words: str) -> bool:
     if len(phrase) < LEAST_FUZZY:
         return re.search(rf"\b{re.escape(phrase)}\b", words) is not None
     return phrase in words or fuzz.partial_ratio(phrase, words, score_cutoff=FORGIVEN) >= FORGIVEN
-
-
-@cache
-def phrases(facet: str) -> Mapping[str, tuple[str, ...]]:
-    """How people say the values of ``facet``, lower case."""
-    said: dict[str, list[str]] = {}
-    for value, phrase in _sayings(facet, bank("lexicon")):
-        said.setdefault(value, []).append(_bare(phrase))
-    return {value: tuple(dict.fromkeys(filter(None, more))) for value, more in said.items()}
-
-
-def _sayings(facet: str, lexicon: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each value of ``facet`` with a phrase for it."""
-    groups = {
-        "genres": [lexicon["genre_nouns"], lexicon["genre_adjectives"], lexicon["genre_plural"]],
-        "moods": [*_parts(lexicon["mood_phrases"]), lexicon["not_mood_phrases"]],
-        "countries": _parts(lexicon["countries"]),
-        "languages": [lexicon["languages"]],
-    }[facet]
-    for group in groups:
-        for value, more in group.items():
-            yield from ((value, phrase) for phrase in more or ())
-    for combo in lexicon["combos"]:
-        yield from ((value, combo["phrase"]) for value in combo.get(facet) or ())
-
-
-def _parts(nested: Mapping[str, Mapping[str, Sequence[str]]]) -> list[dict[str, Sequence[str]]]:
-    """``value -> part -> phrases`` as one mapping a part."""
-    parts = sorted({part for forms in nested.values() for part in forms})
-    return [{value: forms.get(part) or () for value, forms in nested.items()} for part in parts]
-
-
-def _bare(phrase: str) -> str:
-    """``phrase`` without an article or a preposition in front, in lower case."""
-    return re.sub(r"^(a|an|the|some|from|in|made in|out of|that|that's|with)\s+", "", phrase.lower()).strip()

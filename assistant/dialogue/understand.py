@@ -24,7 +24,6 @@ from assistant.dialogue.edit import Edit, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
 from assistant.dialogue.types import ChatMessage, Usage
-from assistant.dialogue.verify import DENIAL
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, understand_messages
 from prompts.records import plain
@@ -151,8 +150,8 @@ class Understander:
         schema = narrowed(edit_schema(evidence, list(labelled.titles), list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
         edit, usage = await self._decode(prompt, labelled.text, schema, model)
-        again = insisting(schema, evidence)
-        if edit == Edit(act="find") and again is not None and not DENIAL.search(labelled.text):
+        again = insisting(schema, evidence, edit, labelled.text)
+        if again is not None:
             edit, more = await self._decode(prompt, labelled.text, again, model)
             usage += more
         self._edits[key] = edit

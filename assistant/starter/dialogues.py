@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from assistant.dialogue.edit import Edit
-from assistant.starter.banks import bank
 from assistant.starter.turns import TurnExample
 from prompts.records import plain
+from retrieval.lexicon import lexicon
 
 DOUBT = re.compile(
     r"\?|\b(not|no|never|didn|don|isn|wasn|hate|hated|haven|seen|watched|any ?thing but|except)\b|n't", re.I
@@ -60,10 +60,8 @@ def plain_texts(path: Path) -> Iterator[str]:
 
 
 def _genre_patterns() -> dict[str, re.Pattern[str]]:
-    lexicon = bank("lexicon")
-    words = {
-        g: [*lexicon["genre_nouns"][g], *(lexicon["genre_adjectives"].get(g) or [])] for g in lexicon["genre_nouns"]
-    }
+    nouns, adjectives = lexicon()["genre_nouns"], lexicon()["genre_adjectives"]
+    words = {genre: [*nouns[genre], *(adjectives.get(genre) or [])] for genre in nouns}
     return {
         g: re.compile(rf"\b({'|'.join(map(re.escape, sorted(w, key=len, reverse=True)))})\b", re.I)
         for g, w in words.items()

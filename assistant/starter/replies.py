@@ -15,6 +15,7 @@ from assistant.dialogue.types import Task
 from assistant.starter.banks import bank
 from assistant.starter.world import World
 from retrieval.item import Item
+from retrieval.lexicon import lexicon
 from retrieval.wish import Wish
 
 SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
@@ -45,7 +46,7 @@ class Answerer:
     def __init__(self, world: World, rng: random.Random) -> None:
         self.world, self.rng = world, rng
         self.style = random.Random(rng.random())
-        self.replies, self.turns, self.lexicon = bank("replies"), bank("turns"), bank("lexicon")
+        self.replies, self.turns, self.lexicon = bank("replies"), bank("turns"), lexicon()
         self.mood_of = {p: m for m, groups in self.lexicon["mood_phrases"].items() for p in groups["adjective"]}
         self.genre_of = {p: g for g, words in self.lexicon["genre_adjectives"].items() for p in words}
         self.genre_of |= {p: g for g, words in self.lexicon["genre_nouns"].items() for p in words}

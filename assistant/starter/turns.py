@@ -16,6 +16,7 @@ from assistant.dialogue.edit import MAX_FACETS, MAX_POINTERS, Edit
 from assistant.starter.banks import bank
 from assistant.starter.world import World
 from retrieval.item import Item
+from retrieval.lexicon import lexicon
 
 MARK = re.compile("⟦(\\d+)⟧")
 KEYBOARD = {"a": "s", "e": "r", "i": "o", "o": "p", "t": "y", "n": "m", "s": "d", "r": "t", "l": "k", "c": "v"}
@@ -64,7 +65,7 @@ class Asker:
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self.world, self.rng = world, rng
-        self.turns, self.lexicon = bank("turns"), bank("lexicon")
+        self.turns, self.lexicon = bank("turns"), lexicon()
         self.genres = sorted(self.lexicon["genre_nouns"])
         self.moods = sorted(self.lexicon["mood_phrases"])
         self.countries = self._weighted("countries")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.dialogue.edit import edit_schema
-from assistant.dialogue.evidence import EvidenceFinder, narrowed
+from assistant.dialogue.edit import CLEARABLE, Edit, edit_schema
+from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from retrieval.catalogue import Facets
 from tests.retrieval.fakes import HashEncoder
 
@@ -70,3 +70,38 @@ def test_years_eras_and_counts_need_a_word_that_can_mean_them(finder: EvidenceFi
 def test_a_value_nobody_told_how_people_say_stays_open() -> None:
     finder = EvidenceFinder(Facets(genres=("cookbook",), kinds=("book",)), HashEncoder())
     assert finder.find("anything at all").genres == ("cookbook",)
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("forget all that. a funny french film", ("all",)),
+        ("the year doesn't matter", ("years",)),
+        ("with subtitles is fine", ("languages",)),
+        ("a funny western", ()),
+    ],
+)
+def test_only_words_that_give_up_let_a_part_of_the_wish_go(
+    finder: EvidenceFinder, message: str, parts: tuple[str, ...]
+) -> None:
+    found = finder.find(message)
+    assert found.clear == parts
+    schema = narrowed(edit_schema(found, [], []), found)
+    assert ("clear" in schema["properties"]) == bool(parts)
+
+
+def test_a_word_that_may_give_up_anything_leaves_every_part_open(finder: EvidenceFinder) -> None:
+    assert finder.find("back to the comedies").clear == CLEARABLE
+
+
+def test_a_reading_that_leaves_out_what_is_said_outright_is_asked_for_again(finder: EvidenceFinder) -> None:
+    def required(message: str, edit: Edit) -> list[str] | None:
+        found = finder.find(message)
+        again = insisting(narrowed(edit_schema(found, [], []), found), found, edit, message)
+        return again and again["required"]
+
+    assert required("a western", Edit(act="find")) == ["act", "genres"]
+    assert required("not a western", Edit(act="find")) is None
+    assert required("older, a western", Edit(act="find", genres=("western",))) == ["act", "genres", "era"]
+    assert required("forget all that, a western", Edit(act="find", genres=("western",))) == ["act", "genres", "clear"]
+    assert required("who made that western?", Edit(act="ask")) is None

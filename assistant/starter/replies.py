@@ -18,10 +18,13 @@ from retrieval.item import Item
 from retrieval.wish import Wish
 
 SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
-NEEDS = ("genre", "mood", "about", "years", "place", "like")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 TELLS = {"genre": "genres", "a_genre": "genres", "mood": "moods", "place": "countries", "years": "year"}
-ASKS_YEAR = re.compile(r"\b(newer|older|more recent|came out)\b")
+COMPARED = {
+    "year": re.compile(r"\b(newer|older|more recent|came out)\b"),
+    "director": re.compile(r"\bdirect"),
+    "moods": re.compile(r"\bmore |\b\w+er than\b|\bwhich (one )?is \w+er\b"),
+}
 WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic)\b")
 MOST_STORIES = 2
 
@@ -111,7 +114,7 @@ class Answerer:
     def _fitting(
         self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...], telling: float = 0.9
     ) -> str:
-        """A text whose needs are met. One that uses what the wish gives is preferred, and more so one that uses much."""
+        """A text whose needs are met, by preference one that uses what the wish gives, and much of it."""
         have = set(words) | ({"like"} if liked else set())
         able = [e for e in entries if set(e["needs"]) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
         apt = [e for e in able if e["needs"]]
@@ -143,7 +146,7 @@ class Answerer:
         return True
 
     def _line(self, key: str, item: Item, number: int, used: set[str], told: set[str]) -> str:
-        """A line of ``key`` that opens as none of ``used`` and repeats no fact of ``told``; empty where there is none."""
+        """A line of ``key`` that opens unlike those of ``used`` and repeats no fact of ``told``; empty if none can."""
         able = [
             text
             for text in map(str, self.replies[key])
@@ -176,7 +179,7 @@ class Answerer:
     def _body(self, items: tuple[Item, ...], opening: str) -> list[str]:
         """What follows ``opening``, which names the first item: a line for each item, each in other words."""
         told = {TELLS[name] for name in PLACEHOLDER.findall(opening.lower()) if name in TELLS}
-        used: set[str] = set()
+        used = {_opening(opening)}
         parts = []
         if len(items) == 1 or self._chance(0.85):
             parts.append(self._line("recommend_fact", items[0], 1, used, told))
@@ -201,6 +204,9 @@ class Answerer:
                 for text in self.replies["recommend_one"]
                 if self._can_say(str(text), items[0], "1") and set(PLACEHOLDER.findall(str(text))) <= set(words)
             ]
+            telling = [text for text in whole if PLACEHOLDER.search(str(text))]
+            if telling and self._chance(0.8):
+                whole = telling
             if whole:
                 return ReplyExample(
                     "recommend",
@@ -262,14 +268,16 @@ class Answerer:
         text = str(entry["text"])
         title = item.title.lower() if self._chance(0.4) else item.title
         reply = None
-        if entry["topic"] == "moods" and (adjective := self._word_in(text, self.mood_of)):
+        # "How dark is it?" and "is it a drama or a thriller?" are not answered by yes or no.
+        closed = not text.lower().startswith(("how", "what")) and " or " not in text
+        if closed and entry["topic"] == "moods" and (adjective := self._word_in(text, self.mood_of)):
             mood = self.mood_of[adjective]
             if self._chance(0.5) and (same := [film for film in self.world.films if mood in film.moods][:4000]):
                 item = self._pick(same)
             reply = self._fill(
                 str(self._pick(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood}
             )
-        elif entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
+        elif closed and entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
             genre = self.genre_of[noun]
             if self._chance(0.5) and self.world.by_genre[genre]:
                 item = self._pick(self.world.by_genre[genre])
@@ -301,9 +309,10 @@ class Answerer:
             for t in self.replies["compare"]
             if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
         ]
+        asked = next((fact for fact, words in COMPARED.items() if words.search(str(entry["text"]).lower())), None)
         # The labels show the years already: say them only to who asks for them.
-        able = [t for t in able if (".year]" in str(t)) == bool(ASKS_YEAR.search(message.lower()))] or able
-        return ReplyExample("compare", Wish(), items, message, (), "", str(self._pick(able)))
+        apt = [t for t in able if (f"[1.{asked}]" in str(t) if asked else "[1.year]" not in str(t))]
+        return ReplyExample("compare", Wish(), items, message, (), "", str(self._pick(apt or able)))
 
     def _why(self) -> ReplyExample:
         item = self.world.draw(self.rng, 1)[0]
@@ -329,7 +338,7 @@ class Answerer:
 
 def _opening(text: str) -> str:
     """The words by which two lines sound alike."""
-    return " ".join(text.split()[:3])
+    return " ".join(text.split()[:2])
 
 
 def _is_true(missing: str, item: Item) -> bool:

@@ -19,10 +19,13 @@ from retrieval.lexicon import lexicon
 from retrieval.wish import Wish
 
 SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
-NEEDS = ("genre", "mood", "about", "years", "place", "like")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 TELLS = {"genre": "genres", "a_genre": "genres", "mood": "moods", "place": "countries", "years": "year"}
-ASKS_YEAR = re.compile(r"\b(newer|older|more recent|came out)\b")
+COMPARED = {
+    "year": re.compile(r"\b(newer|older|more recent|came out)\b"),
+    "director": re.compile(r"\bdirect"),
+    "moods": re.compile(r"\bmore |\b\w+er than\b|\bwhich (one )?is \w+er\b"),
+}
 WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic)\b")
 MOST_STORIES = 2
 
@@ -211,7 +214,7 @@ class Answerer:
     def _body(self, items: tuple[Item, ...], opening: str) -> list[str]:
         """What follows ``opening``, which names the first item: a line for each item, each in other words."""
         told = {TELLS[name] for name in PLACEHOLDER.findall(opening.lower()) if name in TELLS}
-        used: set[str] = set()
+        used = {_opening(opening)}
         parts = []
         if len(items) == 1 or self._now_and_then(0.85):
             parts.append(self._line("recommend_fact", items[0], 1, used, told))
@@ -236,6 +239,9 @@ class Answerer:
                 for text in self.replies["recommend_one"]
                 if self._can_say(str(text), items[0], "1") and set(PLACEHOLDER.findall(str(text))) <= set(words)
             ]
+            telling = [text for text in whole if PLACEHOLDER.search(str(text))]
+            if telling and self._now_and_then(0.8):
+                whole = telling
             if whole:
                 return ReplyExample(
                     "recommend",
@@ -297,14 +303,16 @@ class Answerer:
         text = str(entry["text"])
         title = item.title.lower() if self._chance(0.4) else item.title
         reply = None
-        if entry["topic"] == "moods" and (adjective := self._word_in(text, self.mood_of)):
+        # "How dark is it?" and "is it a drama or a thriller?" are not answered by yes or no.
+        closed = not text.lower().startswith(("how", "what")) and " or " not in text
+        if closed and entry["topic"] == "moods" and (adjective := self._word_in(text, self.mood_of)):
             mood = self.mood_of[adjective]
             if self._chance(0.5) and (same := [film for film in self.world.films if mood in film.moods][:4000]):
                 item = self._pick(same)
             reply = self._fill(
                 str(self._say(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood}
             )
-        elif entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
+        elif closed and entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
             genre = self.genre_of[noun]
             if self._chance(0.5) and self.world.by_genre[genre]:
                 item = self._pick(self.world.by_genre[genre])
@@ -337,10 +345,11 @@ class Answerer:
             for t in self.replies["compare"]
             if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
         ]
+        asked = next((fact for fact, words in COMPARED.items() if words.search(str(entry["text"]).lower())), None)
         # The labels show the years already: say them only to who asks for them.
-        able = [t for t in able if (".year]" in str(t)) == bool(ASKS_YEAR.search(message.lower()))] or able
+        apt = [t for t in able if (f"[1.{asked}]" in str(t) if asked else "[1.year]" not in str(t))]
         wish, liked = self._earlier_wish()
-        return ReplyExample("compare", wish, items, message, liked, "", (str(self._say(able)),))
+        return ReplyExample("compare", wish, items, message, liked, "", (str(self._say(apt or able)),))
 
     def _why(self) -> ReplyExample:
         item = self.world.draw(self.rng, 1)[0]
@@ -367,7 +376,7 @@ class Answerer:
 
 def _opening(text: str) -> str:
     """The words by which two lines sound alike."""
-    return " ".join(text.split()[:3])
+    return " ".join(text.split()[:2])
 
 
 def _is_true(missing: str, item: Item) -> bool:

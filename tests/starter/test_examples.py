@@ -80,6 +80,35 @@ def test_replies_of_the_training_text_pass_the_verifier(world: World, vocabulary
     assert len(refused) <= 0.02 * total, refused[:10]
 
 
+def test_no_two_items_of_a_reply_are_introduced_alike(world: World) -> None:
+    answerer = Answerer(world, random.Random(4))
+    for _ in range(300):
+        one = answerer.example()
+        if one.task in {"recommend", "relaxed"}:
+            cutter = Sentences()
+            sentences = [*cutter.push(one.replies[0]), cutter.rest()]
+            naming = [re.sub(r"\[\d", "[N", s) for s in sentences if re.search(r"\[[2-9]\]", s)]
+            assert len({" ".join(s.split()[:2]) for s in naming}) == len(naming) == len(one.items) - 1, one.replies[0]
+
+
+def test_a_reply_does_not_say_a_mood_twice_of_its_first_item(world: World) -> None:
+    answerer = Answerer(world, random.Random(5))
+    for _ in range(300):
+        one = answerer.example()
+        if one.task == "recommend" and len(one.items) > 1 and one.wish.moods:
+            first = one.replies[0].split("[2")[0]
+            mood = one.wish.moods[0]
+            assert not (re.search(rf"(something|that is|\[1\] is) {mood}\b", first) and "[1.moods]" in first), first
+
+
+def test_what_a_reply_calls_missing_is_in_no_item_that_it_names(world: World) -> None:
+    answerer = Answerer(world, random.Random(6))
+    for _ in range(300):
+        one = answerer.example()
+        if one.task == "relaxed":
+            assert all(one.missing not in {*item.genres, *item.moods} for item in one.items), one.missing
+
+
 def test_a_choice_favours_what_suits_and_is_a_distribution(world: World) -> None:
     chooser = Chooser(world, random.Random(3))
     for _ in range(100):

@@ -15,7 +15,7 @@ from retrieval.wish import Wish
 SLOT = re.compile(
     r"\[(?:(?P<number>\d{1,2})(?:\.(?P<field>[a-z_]+))?|T(?P<liked>\d{1,2})|(?P<wish>about|years|missing))\]"
 )
-LONGEST_SLOT = 24
+WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic|Bahamas|Maldives)\b")
 NAMED = 2
 
 
@@ -68,8 +68,10 @@ class Slots:
             values = (item.description,) if item.description else ()
         elif field in {"genres", "moods", "keywords"}:
             values = getattr(item, field)
-        elif field in {"countries", "languages"}:
-            values = tuple(value.title() for value in getattr(item, field))
+        elif field == "countries":
+            values = tuple(map(country_name, item.countries))
+        elif field == "languages":
+            values = tuple(value.title() for value in item.languages)
         else:
             values = item.people.get(field, ())[:NAMED]
         if not values:
@@ -81,6 +83,12 @@ class Slots:
         if first is not None and last == first + 9 and first % 10 == 0:
             return f"the {first}s"
         return self.wish.years
+
+
+def country_name(country: str) -> str:
+    """A country as it stands in a sentence: ``France``, ``the United States``."""
+    name = country.title()
+    return f"the {name}" if WITH_ARTICLE.match(name) else name
 
 
 def listed(values: Sequence[str]) -> str:

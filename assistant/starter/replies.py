@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from assistant.dialogue.slots import country_name
 from assistant.dialogue.types import Task
 from assistant.starter.banks import bank
 from assistant.starter.world import World
@@ -26,7 +27,6 @@ COMPARED = {
     "director": re.compile(r"\bdirect"),
     "moods": re.compile(r"\bmore |\b\w+er than\b|\bwhich (one )?is \w+er\b"),
 }
-WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic)\b")
 MOST_STORIES = 2
 
 
@@ -111,8 +111,7 @@ class Answerer:
             words["years"] = "[years]"
         if "place" in facets and item.countries:
             fields["countries"] = (item.countries[0],)
-            place = item.countries[0].title()
-            words["place"] = f"the {place}" if WITH_ARTICLE.match(place) else place
+            words["place"] = country_name(item.countries[0])
         if "like" in facets:
             other = self.world.draw(self.rng, 2)
             count = 1 if self._chance(0.75) else 2

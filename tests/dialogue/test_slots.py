@@ -22,7 +22,7 @@ SLOTS = Slots([ALIEN], Wish(about="space", year_from=1970, year_to=1979), ("Sola
         ("Try [1].", "Try Alien (1979)."),
         ("By [1.director], with [1.cast].", "By Ridley Scott, with A One and B Two."),
         ("It is [1.genres], [1.moods], from [1.year].", "It is science fiction and horror, scary, from 1979."),
-        ("Made in [1.countries].", "Made in United Kingdom."),
+        ("Made in [1.countries].", "Made in the United Kingdom."),
         ("[1.about] Want more?", "Something hungry comes on board. Want more?"),
         ("[1.about].", "Something hungry comes on board."),
         (

@@ -58,15 +58,26 @@ def rank_messages(wish: WishLike, history: Sequence[Record], candidates: Sequenc
 
 
 def respond_messages(
-    task: str, wish: WishLike, items: Sequence[Record], message: str, *, liked: Sequence[str] = (), missing: str = ""
+    task: str,
+    wish: WishLike,
+    items: Sequence[Record],
+    message: str,
+    *,
+    liked: Sequence[str] = (),
+    missing: str = "",
+    slots: Sequence[str] = (),
 ) -> list[Message]:
-    """``task`` is one of the tasks named in the prompt; ``missing`` what had to be loosened, if anything."""
+    """``task`` is one of the tasks named in the prompt; ``missing`` what had to be loosened, if anything.
+
+    ``slots`` are those that repeat a part of the wish or a liked title.
+    """
     lines = "\n".join(f"[{n}] {full_record(item)}" for n, item in enumerate(items, 1))
     return messages(
         "respond",
         task=task,
         wish=wish_line(wish, liked),
         missing=plain(missing) or "nothing",
+        slots=" ".join(slots) or "none",
         items=lines or "none",
         message=plain(message),
     )

@@ -56,13 +56,19 @@ class Responder:
         prompt = encode(
             self._tokenizer,
             respond_messages(
-                brief.task, brief.wish, brief.items, brief.message, liked=brief.liked, missing=brief.missing
+                brief.task,
+                brief.wish,
+                brief.items,
+                brief.message,
+                liked=brief.liked,
+                missing=brief.missing,
+                slots=slots.given,
             ),
         )
         said = ""
         for attempt in range(TRIES):
             faults = len(outcome.objections)
-            async with aclosing(self._sentences(prompt, said, request, attempt, outcome)) as sentences:
+            async with aclosing(self._sentences(prompt, said, slots.pattern, request, attempt, outcome)) as sentences:
                 async for sentence in sentences:
                     if objection := verifier.objection(sentence):
                         outcome.objections.append(objection)
@@ -75,7 +81,7 @@ class Responder:
             yield plain_reply(brief)
 
     async def _sentences(
-        self, prompt: Sequence[int], said: str, request: TurnRequest, attempt: int, outcome: Outcome
+        self, prompt: Sequence[int], said: str, pattern: str, request: TurnRequest, attempt: int, outcome: Outcome
     ) -> AsyncGenerator[str, None]:
         written = self._tokenizer.encode(said, add_special_tokens=False) if said else []
         left = request.max_tokens - len(written)
@@ -88,6 +94,7 @@ class Responder:
             top_p=request.top_p,
             seed=None if request.seed is None else request.seed + attempt,
             stop=request.stop,
+            pattern=pattern,
         )
         cutter = Sentences()
         async with aclosing(

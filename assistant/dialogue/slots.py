@@ -1,6 +1,6 @@
 """Slots: the model writes ``[1]`` or ``[1.director]`` and the record's own text takes their place.
 
-So no title, name or year in a reply is spelled by the model, whatever its size.
+So no title, name, year, or part of the wish in a reply is spelled by the model, whatever its size.
 """
 
 from __future__ import annotations
@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from retrieval.item import Item
+from retrieval.lexicon import lexicon
 from retrieval.wish import Wish
 
+WISH_SLOTS = ("genre", "a_genre", "mood", "place", "about", "years", "missing")
+ITEM_SLOTS = ("year", "director", "cast", "genres", "moods", "countries", "languages", "about")
 SLOT = re.compile(
-    r"\[(?:(?P<number>\d{1,2})(?:\.(?P<field>[a-z_]+))?|T(?P<liked>\d{1,2})|(?P<wish>about|years|missing))\]"
+    rf"\[(?:(?P<number>\d{{1,2}})(?:\.(?P<field>[a-z_]+))?|T(?P<liked>\d{{1,2}})|(?P<wish>{'|'.join(WISH_SLOTS)}))\]"
 )
+SENTENCE_START = re.compile(r"(?:^|[.!?]\s+|\n)\s*$")
 WITH_ARTICLE = re.compile(r"(United|Soviet|Netherlands|Philippines|Czech Republic|Bahamas|Maldives)\b")
 NAMED = 2
 
@@ -25,12 +30,48 @@ class UnknownSlot(ValueError):
 
 @dataclass(frozen=True)
 class Slots:
-    """What the slots of one reply stand for. ``liked`` are the labels of titles the person named."""
+    """What the slots of one reply stand for. ``liked`` are the labels of titles the person named.
+
+    A part of the wish that the first item does not have has no slot: a reply must not offer a drama as the western
+    that was asked for.
+    """
 
     items: Sequence[Item]
     wish: Wish
     liked: Sequence[str] = ()
     missing: str = ""
+
+    @cached_property
+    def of_wish(self) -> dict[str, str]:
+        """The text of each slot that repeats a part of the wish, in the order of `WISH_SLOTS`."""
+        wish, first = self.wish, self.items[0] if self.items else None
+        genre = next((value for value in wish.genres if first is None or value in first.genres), "")
+        moods = [value for value in wish.moods if first is None or value in first.moods]
+        place = next((value for value in wish.countries if first is None or value in first.countries), "")
+        texts = {
+            "genre": genre,
+            "a_genre": genre and genre_phrase(genre),
+            "mood": listed(moods) if moods else "",
+            "place": place and country_name(place),
+            "about": wish.about,
+            "years": self._years(),
+            "missing": self.missing,
+        }
+        return {name: texts[name] for name in WISH_SLOTS if texts[name]}
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The slots of the wish and of the liked titles, as they are written."""
+        return tuple(f"[{name}]" for name in (*self.of_wish, *(f"T{n}" for n, _ in enumerate(self.liked, 1))))
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of all texts whose slots stand for something."""
+        names = [name.strip("[]") for name in self.given]
+        for place in range(1, len(self.items) + 1):
+            names += [str(place), *(f"{place}\\.{field}" for field in ITEM_SLOTS if self._values(place, field))]
+        slots = rf"|\[({'|'.join(names)})\]" if names else ""
+        return rf"([^\[\]]{slots})*"
 
     def fill(self, text: str) -> str:
         """``text`` with every slot replaced; UnknownSlot where one has nothing to stand for."""
@@ -50,39 +91,48 @@ class Slots:
             if not 1 <= place <= len(self.liked):
                 raise UnknownSlot(match[0])
             return self.liked[place - 1]
-        value = {"about": self.wish.about, "years": self._years(), "missing": self.missing}[match["wish"]]
-        if not value:
+        value = self.of_wish.get(match["wish"])
+        if value is None:
             raise UnknownSlot(match[0])
-        return value
+        return value[:1].upper() + value[1:] if SENTENCE_START.search(match.string[: match.start()]) else value
 
     def _fact(self, place: int, field: str | None) -> str:
         if not 1 <= place <= len(self.items):
             raise UnknownSlot(f"[{place}]")
-        item = self.items[place - 1]
         if field is None:
-            return item.label
-        values: tuple[str, ...]
-        if field == "year":
-            values = (str(item.year),) if item.year is not None else ()
-        elif field == "about":
-            values = (item.description,) if item.description else ()
-        elif field in {"genres", "moods", "keywords"}:
-            values = getattr(item, field)
-        elif field == "countries":
-            values = tuple(map(country_name, item.countries))
-        elif field == "languages":
-            values = tuple(value.title() for value in item.languages)
-        else:
-            values = item.people.get(field, ())[:NAMED]
+            return self.items[place - 1].label
+        values = self._values(place, field)
         if not values:
             raise UnknownSlot(f"[{place}.{field}]")
         return listed(values)
+
+    def _values(self, place: int, field: str) -> tuple[str, ...]:
+        item = self.items[place - 1]
+        match field:
+            case "year":
+                return (str(item.year),) if item.year is not None else ()
+            case "about":
+                return (item.description,) if item.description else ()
+            case "genres" | "moods" | "keywords":
+                values: tuple[str, ...] = getattr(item, field)
+                return values
+            case "countries":
+                return tuple(map(country_name, item.countries))
+            case "languages":
+                return tuple(map(str.title, item.languages))
+            case _:
+                return item.people.get(field, ())[:NAMED]
 
     def _years(self) -> str:
         first, last = self.wish.year_from, self.wish.year_to
         if first is not None and last == first + 9 and first % 10 == 0:
             return f"the {first}s"
         return self.wish.years
+
+
+def genre_phrase(genre: str) -> str:
+    """A genre as one asks for it: ``a western``, ``some horror``; one of which no phrase is known stays as it is."""
+    return str(lexicon()["genre_phrases"].get(genre, genre))
 
 
 def country_name(country: str) -> str:

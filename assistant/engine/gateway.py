@@ -40,13 +40,17 @@ _NO_CONTROLS = dict.fromkeys(range(0x20), " ")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn. ``temperature`` 0 takes the likeliest token; ``stop`` ends the reply before its text."""
+    """How a reply is drawn. ``temperature`` 0 takes the likeliest token; ``stop`` ends the reply before its text.
+
+    ``pattern`` is a regular expression that the whole text will match.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,8 @@ def _body(prompt: Sequence[int], model: str, sampling: Sampling, schema: Mapping
     if schema is not None:
         # That no whitespace is written between the parts is the server's setting: see assistant.engine.command.
         body["structured_outputs"] = {"json": schema}
+    elif sampling.pattern is not None:
+        body["structured_outputs"] = {"regex": sampling.pattern}
     return body
 
 

@@ -127,7 +127,7 @@ class Corpus:
         rows = []
         for _ in range(count):
             one = answerer.example(REPLIES)
-            chat = respond_messages(one.task, one.wish, one.items, one.message, liked=one.liked, missing=one.missing)
+            chat = one.prompt()
             rows.append(self._text_row(chat, *one.replies))
         return rows
 
@@ -184,7 +184,7 @@ def tokenizer_texts(films: Sequence[Item], seed: int, extra: Sequence[str] = (),
     for _ in range(count):
         turn, reply = asker.example(), answerer.example()
         texts += [understand_messages(turn.message, turn.shown)[1]["content"], turn.edit.written(), *reply.replies]
-        texts.append(respond_messages(reply.task, reply.wish, reply.items[:2], reply.message)[1]["content"])
+        texts.append(reply.prompt()[1]["content"])
     return texts
 
 

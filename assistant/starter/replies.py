@@ -1,7 +1,7 @@
 """Makes replies to teach the respond prompt: what Sotto says about given records, in slots.
 
 The wish is derived from the records, so that what a reply acknowledges and what its slots say agree. Whatever
-would have to be copied letter by letter (titles, names, years, a topic) is a slot; genres and moods are words.
+would have to be copied (titles, names, years, parts of the wish) is a slot.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from assistant.dialogue.slots import country_name
+from assistant.dialogue.slots import Slots, UnknownSlot
 from assistant.dialogue.types import Task
 from assistant.starter.banks import bank
 from assistant.starter.world import World
+from prompts.build import Message, respond_messages
+from prompts.records import wish_line
 from retrieval.item import Item
 from retrieval.lexicon import lexicon
 from retrieval.wish import Wish
 
 SLOT = re.compile(r"\[N(?:\.(\w+))?\]")
-PLACEHOLDER = re.compile(r"\{(\w+)\}")
+WISH_SLOT = re.compile(r"\[([a-z_]+|T\d)\]")
 TELLS = {"genre": "genres", "a_genre": "genres", "mood": "moods", "place": "countries", "years": "year"}
 COMPARED = {
     "year": re.compile(r"\b(newer|older|more recent|came out)\b"),
@@ -41,6 +43,13 @@ class ReplyExample:
     liked: tuple[str, ...]
     missing: str
     replies: tuple[str, ...]
+
+    def prompt(self) -> list[Message]:
+        """The chat messages that call for the replies."""
+        given = Slots(self.items, self.wish, self.liked, self.missing).given
+        return respond_messages(
+            self.task, self.wish, self.items, self.message, liked=self.liked, missing=self.missing, slots=given
+        )
 
 
 class Answerer:
@@ -83,23 +92,17 @@ class Answerer:
     def _chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
-    def _wish_for(self, item: Item, facets: tuple[str, ...]) -> tuple[Wish, tuple[str, ...], dict[str, str]]:
-        """A wish that ``item`` fulfils in ``facets``, the labels of liked titles, and the words for placeholders."""
+    def _wish_for(self, item: Item, facets: tuple[str, ...]) -> tuple[Wish, tuple[str, ...]]:
+        """A wish that ``item`` fulfils in ``facets``, and the labels of liked titles."""
         fields: dict[str, Any] = {}
-        words: dict[str, str] = {}
         liked: tuple[str, ...] = ()
         if "genre" in facets and item.genres:
             fields["genres"] = (self._pick(item.genres),)
-            words["genre"] = fields["genres"][0]
-            words["a_genre"] = self.replies["genre_phrases"].get(words["genre"], words["genre"])
         if "mood" in facets and item.moods:
             fields["moods"] = (self._pick(item.moods),)
-            words["mood"] = fields["moods"][0]
         if "about" in facets:
-            words["about"] = "[about]"
-            fields["about"] = (
-                self._pick(item.keywords or ("family",)) if self._chance(0.5) else self._pick(self.lexicon["topics"])
-            )
+            keyword = item.keywords and self._chance(0.2)
+            fields["about"] = self._pick(item.keywords if keyword else self.lexicon["topics"])
         if "years" in facets and item.year:
             first: int | None = item.year // 10 * 10
             last: int | None = None if first is None else first + 9
@@ -108,16 +111,14 @@ class Answerer:
                     ((None, item.year + self.rng.randint(0, 9)), (item.year - self.rng.randint(0, 9), None))
                 )
             fields["year_from"], fields["year_to"] = first, last
-            words["years"] = "[years]"
         if "place" in facets and item.countries:
             fields["countries"] = (item.countries[0],)
-            words["place"] = country_name(item.countries[0])
         if "like" in facets:
             other = self.world.draw(self.rng, 2)
             count = 1 if self._chance(0.75) else 2
             fields["like"] = tuple(film.id for film in other[:count])
             liked = tuple(film.label for film in other[:count])
-        return Wish(**self._besides(item, fields)), liked, words
+        return Wish(**self._besides(item, fields)), liked
 
     def _besides(self, item: Item, fields: dict[str, Any]) -> dict[str, Any]:
         """``fields`` and now and then what else a wish may hold, true of ``item``, that no reply needs to speak of."""
@@ -137,60 +138,40 @@ class Answerer:
         """The wish that a conversation has come to before a message that wants nothing new, and the titles liked."""
         if self._chance(0.4):
             return Wish(), ()
-        wish, liked, _ = self._wish_for(self.world.draw(self.rng, 1)[0], self._facets())
-        return wish, liked
+        return self._wish_for(self.world.draw(self.rng, 1)[0], self._facets())
 
     def _facets(self) -> tuple[str, ...]:
         chances = {"genre": 0.55, "mood": 0.4, "about": 0.22, "years": 0.22, "place": 0.15, "like": 0.3}
         chosen = tuple(name for name, chance in chances.items() if self._chance(chance))
         return chosen or ("genre",)
 
-    def _fitting(
-        self, entries: list[dict[str, Any]], words: dict[str, str], liked: tuple[str, ...], telling: float = 0.9
-    ) -> str:
-        """A text whose needs are met; one that uses what the wish gives is preferred, the more the better."""
-        have = set(words) | ({"like"} if liked else set())
-        able = [e for e in entries if set(e["needs"]) <= have and ("[T2" not in e["text"] or len(liked) > 1)]
-        apt = [e for e in able if e["needs"]]
+    def _fitting(self, entries: list[dict[str, Any]], slots: Slots, telling: float = 0.9) -> str:
+        """A text whose slots are given; one that uses what the wish gives is preferred, the more the better."""
+        able = [entry for entry in entries if _can_say(entry["text"], slots)]
+        apt = [entry for entry in able if entry["needs"]]
         if not apt or not self._now_and_then(telling):
-            return str(self._say([e for e in able if not e["needs"]])["text"])
-        most = max(len(e["needs"]) for e in apt)
+            return str(self._say([entry for entry in able if not entry["needs"]])["text"])
+        most = max(len(entry["needs"]) for entry in apt)
         if self._now_and_then(0.6):
-            apt = [e for e in apt if len(e["needs"]) == most]
+            apt = [entry for entry in apt if len(entry["needs"]) == most]
         # First what the reply is tied to, then how: else the wishes with most lines would crowd out the others.
-        needs = self._say(sorted({tuple(e["needs"]) for e in apt}))
-        return str(self._say([e for e in apt if tuple(e["needs"]) == needs])["text"])
+        needs = self._say(sorted({tuple(entry["needs"]) for entry in apt}))
+        return str(self._say([entry for entry in apt if tuple(entry["needs"]) == needs])["text"])
 
-    def _fill(self, text: str, words: dict[str, str], number: int | None = None) -> str:
-        if number is not None:
-            text = text.replace("[N", f"[{number}")
-        for name, value in words.items():
-            text = text.replace("{" + name + "}", value)
-            text = text.replace("{" + name.capitalize() + "}", value.capitalize())
-        return text[:1].upper() + text[1:]
-
-    def _can_say(self, text: str, item: Item, number: str = "N") -> bool:
-        """True when ``item`` has every fact that ``text`` has a slot for."""
-        for name in re.findall(rf"\[{number}\.(\w+)\]", text):
-            value = {"about": item.description, "year": item.year}.get(
-                name, getattr(item, name, None) or item.people.get(name)
-            )
-            if not value:
-                return False
-        return True
-
-    def _line(self, key: str, item: Item, number: int, used: set[str], told: set[str]) -> str:
+    def _line(self, key: str, slots: Slots, number: int, used: set[str], told: set[str]) -> str:
         """A line of ``key`` that opens as none of ``used`` and repeats no fact of ``told``; empty if there is none."""
         able = [
             text
             for text in map(str, self.replies[key])
-            if _opening(text) not in used and self._can_say(text, item) and not told & set(SLOT.findall(text))
+            if _opening(text) not in used
+            and _can_say(text.replace("[N", f"[{number}"), slots)
+            and not told & set(SLOT.findall(text))
         ]
         if not able:
             return ""
         text: str = self._say(able)
         used.add(_opening(text))
-        return self._fill(text, {}, number)
+        return text.replace("[N", f"[{number}")
 
     def _message(self, wish: Wish, liked: tuple[str, ...]) -> str:
         """A message that asks for about what ``wish`` says; now and then one that only follows up."""
@@ -210,53 +191,38 @@ class Answerer:
         text = str(self._pick(self.turns["find_frames"])).replace("{find}", " ".join(words))
         return text.lower() if self._chance(0.3) else text
 
-    def _body(self, items: tuple[Item, ...], opening: str) -> list[str]:
+    def _body(self, slots: Slots, opening: str) -> list[str]:
         """What follows ``opening``, which names the first item: a line for each item, each in other words."""
-        told = {TELLS[name] for name in PLACEHOLDER.findall(opening.lower()) if name in TELLS}
+        told = {TELLS[name] for name in WISH_SLOT.findall(opening) if name in TELLS}
         used = {_opening(opening)}
         parts = []
-        if len(items) == 1 or self._now_and_then(0.85):
-            parts.append(self._line("recommend_fact", items[0], 1, used, told))
-        for number, item in enumerate(items[1:], 2):
+        if len(slots.items) == 1 or self._now_and_then(0.85):
+            parts.append(self._line("recommend_fact", slots, 1, used, told))
+        for number in range(2, len(slots.items) + 1):
             stories = sum(".about]" in part for part in parts)
             parts.append(
-                self._line("recommend_next", item, number, used, {"about"} if stories >= MOST_STORIES else set())
+                self._line("recommend_next", slots, number, used, {"about"} if stories >= MOST_STORIES else set())
             )
         if self._now_and_then(0.35):
             parts.append(str(self._say(self.replies["recommend_close"])))
         return [part for part in parts if part]
 
-    def _offer(self) -> tuple[Wish, tuple[str, ...], dict[str, str], tuple[Item, ...]]:
+    def _offer(self) -> tuple[Wish, tuple[str, ...], tuple[Item, ...]]:
         items = tuple(self.world.draw(self.rng, self._pick((1, 2, 3, 3, 3, 3, 3, 4, 5))))
         return (*self._wish_for(items[0], self._facets()), items)
 
     def _recommend(self) -> ReplyExample:
-        wish, liked, words, items = self._offer()
-        if len(items) == 1 and self._now_and_then(0.5):
-            whole = [
-                text
-                for text in self.replies["recommend_one"]
-                if self._can_say(str(text), items[0], "1") and set(PLACEHOLDER.findall(str(text))) <= set(words)
-            ]
-            telling = [text for text in whole if PLACEHOLDER.search(str(text))]
-            if telling and self._now_and_then(0.8):
-                whole = telling
-            if whole:
-                return ReplyExample(
-                    "recommend",
-                    wish,
-                    items,
-                    self._message(wish, liked),
-                    liked,
-                    "",
-                    (self._fill(str(self._say(whole)), words),),
-                )
-        for _ in range(20):
-            opening = self._fitting(self.replies["recommend_open"], words, liked)
-            if self._can_say(opening, items[0], "1"):
-                break
-        parts = [self._fill(opening, words), *self._body(items, opening)]
-        return ReplyExample("recommend", wish, items, self._message(wish, liked), liked, "", (" ".join(parts),))
+        wish, liked, items = self._offer()
+        slots = Slots(items, wish, liked)
+        message = self._message(wish, liked)
+        whole = [text for text in map(str, self.replies["recommend_one"]) if _can_say(text, slots)]
+        if len(items) == 1 and whole and self._now_and_then(0.5):
+            telling = [text for text in whole if WISH_SLOT.search(text)]
+            reply = str(self._say(telling if telling and self._now_and_then(0.8) else whole))
+        else:
+            opening = self._fitting(self.replies["recommend_open"], slots)
+            reply = " ".join([opening, *self._body(slots, opening)])
+        return ReplyExample("recommend", wish, items, message, liked, "", (reply,))
 
     def _missing(self) -> str:
         kinds = (
@@ -275,22 +241,22 @@ class Answerer:
         return f"{first}-{first + 9}"
 
     def _relaxed(self) -> ReplyExample:
-        wish, liked, _, items = self._offer()
+        wish, liked, items = self._offer()
         for _ in range(20):
             missing = self._missing()
             if not any(_is_true(missing, item) for item in items):
                 break
-        for _ in range(20):
-            opening = str(self._say(self.replies["relaxed_open"]))
-            if self._can_say(opening, items[0], "1"):
-                break
-        parts = [self._fill(opening, {"missing": "[missing]"}), *self._body(items, opening)]
-        return ReplyExample("relaxed", wish, items, self._message(wish, liked), liked, missing, (" ".join(parts),))
+        slots = Slots(items, wish, liked, missing)
+        message = self._message(wish, liked)
+        opening = str(self._say([text for text in map(str, self.replies["relaxed_open"]) if _can_say(text, slots)]))
+        reply = " ".join([opening, *self._body(slots, opening)])
+        return ReplyExample("relaxed", wish, items, message, liked, missing, (reply,))
 
     def _none(self) -> ReplyExample:
-        wish, liked, _, _ = self._offer()
-        reply = self._fill(str(self._say(self.replies["none"])), {"missing": "[missing]"})
-        return ReplyExample("none", wish, (), self._message(wish, liked), liked, self._missing(), (reply,))
+        wish, liked, _ = self._offer()
+        missing = wish_line(wish) if self._chance(0.7) else self._missing()
+        reply = str(self._say(self.replies["none"]))
+        return ReplyExample("none", wish, (), self._message(wish, liked), liked, missing, (reply,))
 
     def _clarify(self) -> ReplyExample:
         message = str(self._pick(self.turns["empty"] if self._chance(0.8) else self.turns["more"]))
@@ -308,23 +274,17 @@ class Answerer:
             mood = self.mood_of[adjective]
             if self._chance(0.5) and (same := [film for film in self.world.films if mood in film.moods][:4000]):
                 item = self._pick(same)
-            reply = self._fill(
-                str(self._say(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"])), {"mood": mood}
-            )
+            reply = str(self._say(self.replies["answer"]["yes_mood" if mood in item.moods else "no_mood"]))
         elif closed and entry["topic"] == "genres" and (noun := self._word_in(text, self.genre_of)):
             genre = self.genre_of[noun]
             if self._chance(0.5) and self.world.by_genre[genre]:
                 item = self._pick(self.world.by_genre[genre])
-            reply = self._fill(
-                str(self._say(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"])),
-                {"genre": genre},
-            )
+            reply = str(self._say(self.replies["answer"]["yes_genre" if genre in item.genres else "no_genre"]))
         title = item.title.lower() if self._chance(0.4) else item.title
-        if reply is None or not self._can_say(reply, item, "1"):
+        slots = Slots((item,), Wish())
+        if reply is None or not _can_say(reply, slots):
             options = self.replies["answer"].get(entry["topic"], self.replies["answer"]["unknown"])
-            reply = self._say(
-                [t for t in options if self._can_say(str(t), item, "1")] or ["My record of [1] does not say."]
-            )
+            reply = self._say([t for t in options if _can_say(t, slots)] or ["My record of [1] does not say."])
         message = text.replace("{title}", title).replace("{shown}", title)
         wish, liked = self._earlier_wish()
         return ReplyExample("answer", wish, (item,), message, liked, "", (str(reply),))
@@ -339,11 +299,8 @@ class Answerer:
         message = str(entry["text"])
         for ref, item in zip(entry["refs"], items, strict=True):
             message = message.replace("{" + str(ref) + "}", item.title)
-        able = [
-            t
-            for t in self.replies["compare"]
-            if self._can_say(str(t), items[0], "1") and self._can_say(str(t), items[1], "2")
-        ]
+        slots = Slots(items, Wish())
+        able = [text for text in self.replies["compare"] if _can_say(text, slots)]
         asked = next((fact for fact, words in COMPARED.items() if words.search(str(entry["text"]).lower())), None)
         # The labels show the years already: say them only to who asks for them.
         apt = [t for t in able if (f"[1.{asked}]" in str(t) if asked else "[1.year]" not in str(t))]
@@ -352,14 +309,11 @@ class Answerer:
 
     def _why(self) -> ReplyExample:
         item = self.world.draw(self.rng, 1)[0]
-        wish, liked, words = self._wish_for(item, self._facets() if self._chance(0.85) else ())
+        wish, liked = self._wish_for(item, self._facets() if self._chance(0.85) else ())
         entry = self._pick(self.turns["why"])
         message = str(entry["text"]).replace("{shown}", item.title).replace("{title}", item.title)
-        for _ in range(20):
-            reply = self._fitting(self.replies["why"], words, liked, telling=1.0)
-            if self._can_say(reply, item, "1"):
-                break
-        return ReplyExample("why", wish, (item,), message, liked, "", (self._fill(reply, words),))
+        reply = self._fitting(self.replies["why"], Slots((item,), wish, liked), telling=1.0)
+        return ReplyExample("why", wish, (item,), message, liked, "", (reply,))
 
     def _chat(self) -> ReplyExample:
         entry = self._pick(self.turns["chat"])
@@ -371,6 +325,15 @@ class Answerer:
         message = str(self._pick(self.turns["off_topic"]))
         wish, liked = self._earlier_wish()
         return ReplyExample("decline", wish, (), message, liked, "", (str(self._say(self.replies["decline"])),))
+
+
+def _can_say(text: str, slots: Slots) -> bool:
+    """True when every slot of ``text`` stands for something."""
+    try:
+        slots.fill(text)
+    except UnknownSlot:
+        return False
+    return True
 
 
 def _opening(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from assistant.dialogue.slots import Slots, UnknownSlot, listed
@@ -48,3 +50,29 @@ def test_slots_name_the_items_a_sentence_speaks_of() -> None:
 def test_lists_read_as_people_write_them() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_a_part_of_the_wish_has_a_slot_where_the_first_item_has_it() -> None:
+    wish = Wish(genres=("western", "horror"), moods=("funny", "scary"), countries=("united kingdom",), about="space")
+    assert Slots([ALIEN], wish).of_wish == {
+        "genre": "horror", "a_genre": "some horror", "mood": "scary", "place": "the United Kingdom", "about": "space",
+    }  # fmt: skip
+    assert Slots([ALIEN], Wish(genres=("western",))).given == ()
+    assert Slots([], Wish(genres=("western",)), ("Solaris (1972)",)).given == ("[genre]", "[a_genre]", "[T1]")
+
+
+def test_a_slot_that_begins_a_sentence_is_written_large() -> None:
+    slots = Slots([ALIEN], Wish(genres=("horror",)))
+    assert slots.fill("[a_genre] it is. [a_genre]? For [a_genre], [1].") == (
+        "Some horror it is. Some horror? For some horror, Alien (1979)."
+    )
+
+
+@pytest.mark.parametrize("text", ["Try [1].", "By [1.director] [1.cast]", "From [years], about [about]: [T1]?", ""])
+def test_the_pattern_takes_texts_whose_slots_stand_for_something(text: str) -> None:
+    assert re.fullmatch(SLOTS.pattern, text)
+
+
+@pytest.mark.parametrize("text", ["Try [2].", "[1.writer]", "[mood]", "[T2]", "a ] b", "[1", "[<|im_end|>]"])
+def test_the_pattern_takes_no_other_slot_and_no_stray_bracket(text: str) -> None:
+    assert not re.fullmatch(SLOTS.pattern, text)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz
 
-from assistant.dialogue.edit import CLEARABLE, Edit, Vocabulary
+from assistant.dialogue.cues import counts, topics
+from assistant.dialogue.edit import CLEARABLE, MAX_ABOUT, Edit, Vocabulary
 from assistant.dialogue.verify import DENIAL
 from retrieval.lexicon import bare, clearing, lexicon, phrases
 
@@ -49,10 +50,6 @@ GIVES_UP = re.compile(
     re.I,
 )
 NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b", re.I)
-COUNT = re.compile(
-    r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|single|couple|pair|few|several|handful|dozen|list|many)\b",
-    re.I,
-)
 
 
 class Encoder(Protocol):
@@ -72,7 +69,9 @@ class Evidence:
     kinds: tuple[str, ...]
     years: tuple[tuple[int, int], ...]
     era: tuple[str, ...]
-    count: bool
+    count: tuple[int, ...]
+    about: tuple[str, ...] = ()
+    """Stretches of the message that can be its topic."""
     clear: tuple[str, ...] = ()
     """What of the earlier wish may be given up: what is named in known words, else all where a word gives up."""
     outright: tuple[str, ...] = ()
@@ -104,7 +103,8 @@ class EvidenceFinder:
             kinds=self._vocabulary.kinds,
             years=_years(words),
             era=_eras(words),
-            count=bool(COUNT.search(words)),
+            count=counts(message),
+            about=topics(message, MAX_ABOUT),
         )
 
     def _near(self, facet: str, words: str) -> tuple[str, ...]:
@@ -161,10 +161,13 @@ def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
 
 def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
     """``schema`` without the fields for which a message gives no evidence."""
-    gone = {name for name in ("years", "era", "count", "clear") if not getattr(evidence, name)}
+    gone = {name for name in ("years", "era", "count", "about", "clear") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
     if evidence.era:
         properties["era"] = {"enum": list(evidence.era)}
+    for name in ("count", "about"):
+        if options := getattr(evidence, name):
+            properties[name] = {"enum": list(options)}
     if evidence.clear:
         properties["clear"] = {**properties["clear"], "items": {"enum": list(evidence.clear)}}
     if evidence.years:

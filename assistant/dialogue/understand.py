@@ -20,6 +20,7 @@ from typing import Any
 from cachetools import TTLCache
 from pydantic import ValidationError
 
+from assistant.dialogue.cues import shown_labels
 from assistant.dialogue.edit import Edit, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
@@ -147,7 +148,9 @@ class Understander:
             return known, Usage()
         labelled = turn.labelled
         evidence = await asyncio.to_thread(self._evidence().find, labelled.text)
-        schema = narrowed(edit_schema(evidence, list(labelled.titles), list(labelled.people)), evidence)
+        named = [label for label in labelled.titles if label[0] != "S"]
+        titles = [*named, *shown_labels(labelled.text, len(turn.shown))]
+        schema = narrowed(edit_schema(evidence, titles, list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
         edit, usage = await self._decode(prompt, labelled.text, schema, model)
         again = insisting(schema, evidence, edit, labelled.text)

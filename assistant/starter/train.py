@@ -45,7 +45,7 @@ class Recipe:
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
     warmup: int = 30
-    decay_share: float = 0.5
+    decay_share: float = 0.25
     weight_decay: float = 0.01
     seed: int = 7
 

@@ -1,0 +1,110 @@
+"""Which shown items, numbers and topics the words of a message can mean: pure functions over its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from retrieval.lexicon import lexicon
+from retrieval.wish import MAX_COUNT
+from retrieval.words import CUES, FUNCTION_WORDS
+
+LABEL = re.compile(r"\[([TPS])(\d+) [^\]]*\]")
+ORDINALS = (
+    r"first|1st|top one|(number|no\.?|nr\.?|#) ?(1|one)",
+    r"second|2nd|middle|(number|no\.?|nr\.?|#) ?(2|two)",
+    r"third|3rd|(number|no\.?|nr\.?|#) ?(3|three)",
+    r"fourth|4th|(number|no\.?|nr\.?|#) ?(4|four)",
+    r"fifth|5th|(number|no\.?|nr\.?|#) ?(5|five)",
+)
+SEVERAL = re.compile(
+    r"\b(both|all|those|these|them|they|two|three|other|others|any|none|neither|each|either|your)\b", re.I
+)
+ONE = re.compile(r"\b(that|this|it|its|it's|one|ones|he|she|the film|the movie|list|no|why|how|what|who|which)\b", re.I)
+LAST = re.compile(r"\b(last|final|latter|bottom)\b", re.I)
+HEADS = (
+    "film",
+    "films",
+    "movie",
+    "movies",
+    "flick",
+    "flicks",
+    "picture",
+    "pictures",
+    "one",
+    "ones",
+    "show",
+    "find",
+    "give",
+)
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+MAX_TOPICS, TOPIC_WORDS = 60, 8
+STOP = FUNCTION_WORDS | CUES - {"love"} | frozenset(HEADS)
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_FRAMES = tuple(
+    sorted({frame.split("{about}")[0].strip().lower() for frame in lexicon()["topic_frames"]}, key=len, reverse=True)
+)
+_FRAME = re.compile(rf"\b(?:{'|'.join(map(re.escape, _FRAMES))})\s+", re.I)
+_BREAK = re.compile(r"[.,;:!?\[\]()]|\s-\s")
+
+
+def shown_labels(message: str, shown: int) -> tuple[str, ...]:
+    """Of the labels S1 to S``shown``, those that ``message`` can point at.
+
+    The ones it carries and the ones it counts off ("the second one"); where it counts nothing off and a word could
+    mean any, all.
+    """
+    carried = {int(number) for kind, number in LABEL.findall(message) if kind == "S"}
+    words = LABEL.sub(" ", message)
+    counted = {n for n, form in enumerate(ORDINALS, 1) if re.search(rf"(?<!\w)(?:{form})(?!\w)", words, re.I)}
+    if LAST.search(words):
+        counted.add(shown)
+    digits = {int(digit) for digit in re.findall(r"(?<![\d.])([1-9])(?![\d.]\d|\d)", words)}
+    places = carried | counted | digits
+    rest = re.sub(rf"(?<!\w)(?:{'|'.join(ORDINALS)})(?!\w)", " ", words, flags=re.I)
+    if SEVERAL.search(rest) or (not places and ONE.search(rest)):
+        places |= set(range(1, shown + 1))
+    return tuple(f"S{n}" for n in sorted(places) if 1 <= n <= shown)
+
+
+def counts(message: str) -> tuple[int, ...]:
+    """The numbers of recommendations that ``message`` can ask for, 1 to `MAX_COUNT`."""
+    words = LABEL.sub(" ", message).lower()
+    said = {int(digits) for digits in re.findall(r"(?<!\d)\d{1,2}(?!\d)", words)}
+    said |= {n for n, name in enumerate(NUMBERS, 1) if re.search(rf"\b{name}\b", words)}
+    for number, phrases in lexicon()["counts"].items():
+        if any(re.search(rf"\b{re.escape(phrase.lower())}\b", words) for phrase in phrases):
+            said.add(int(number))
+    return tuple(sorted(n for n in said if 1 <= n <= MAX_COUNT))
+
+
+def topics(message: str, longest: int) -> tuple[str, ...]:
+    """The stretches of ``message``, at most ``longest`` characters each, that can be its topic.
+
+    After words such as "about" it is what follows; elsewhere one to three words that carry meaning.
+    """
+    found: list[str] = []
+    for frame in _FRAME.finditer(message):
+        rest = _BREAK.split(message[frame.end() :], maxsplit=1)[0]
+        found += _prefixes(rest)
+    if not found:
+        for stretch in _BREAK.split(LABEL.sub(".", message)):
+            found += _runs(stretch)
+    fitting = (topic for topic in dict.fromkeys(found) if topic and len(topic) <= longest and '"' not in topic)
+    return tuple(topic for topic in fitting if "\\" not in topic)[:MAX_TOPICS]
+
+
+def _prefixes(text: str) -> Sequence[str]:
+    """The first one to `TOPIC_WORDS` words of ``text`` whose last word carries meaning."""
+    words = list(_WORD.finditer(text))[:TOPIC_WORDS]
+    return [text[words[0].start() : word.end()] for word in words if word[0].lower() not in STOP]
+
+
+def _runs(text: str) -> Sequence[str]:
+    words = list(_WORD.finditer(text))
+    return [
+        text[words[first].start() : words[last].end()]
+        for first in range(len(words))
+        for last in range(first, min(first + 3, len(words)))
+        if words[first][0].lower() not in STOP and words[last][0].lower() not in STOP
+    ]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz
 
-from assistant.dialogue.cues import counts, topics
+from assistant.dialogue.pointing import counts, topics
 from assistant.dialogue.edit import CLEARABLE, MAX_ABOUT, Edit, Vocabulary
 from assistant.dialogue.verify import DENIAL
 from retrieval.lexicon import bare, clearing, lexicon, phrases

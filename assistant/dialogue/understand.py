@@ -20,7 +20,7 @@ from typing import Any
 from cachetools import TTLCache
 from pydantic import ValidationError
 
-from assistant.dialogue.cues import shown_labels
+from assistant.dialogue.pointing import shown_labels
 from assistant.dialogue.edit import Edit, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold

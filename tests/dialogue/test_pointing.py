@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from assistant.dialogue.cues import MAX_TOPICS, counts, shown_labels, topics
+from assistant.dialogue.pointing import MAX_TOPICS, counts, shown_labels, topics
 from assistant.starter.turns import Asker
 from assistant.starter.world import World
 from retrieval.bundled import bundled_items

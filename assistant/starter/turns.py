@@ -23,6 +23,8 @@ KEYBOARD = {"a": "s", "e": "r", "i": "o", "o": "p", "t": "y", "n": "m", "s": "d"
 LIKENESS = ("like {}", "similar to {}", "in the style of {}", "along the lines of {}", "à la {}")
 CREDIT = ("with {}", "by {}", "starring {}", "directed by {}", "from {}", "with {} in it")
 HEADS = ("film", "movie", "flick", "picture")
+JOINTS = {", ": 8, ". ": 7, ", and ": 3, ", but ": 2, " - ": 2, "; ": 1, " ": 2}
+CLOSED_JOINTS = {". ": 6, ", but ": 2, ". But ": 1, "; ": 1, " - ": 1}
 
 
 @dataclass
@@ -41,10 +43,16 @@ class Draft:
     segments: list[str] = field(default_factory=list)
     marks: list[Mention | str] = field(default_factory=list)
     meaning: dict[str, Any] = field(default_factory=lambda: {"act": "find"})
+    closed: set[str] = field(default_factory=set)
+    """Segments that refuse something: what comes after them must not read as refused too."""
 
     def mark(self, value: Mention | str) -> str:
         self.marks.append(value)
         return f"⟦{len(self.marks) - 1}⟧"
+
+    def refuse(self, segment: str) -> None:
+        self.segments.append(segment)
+        self.closed.add(segment)
 
     def add(self, key: str, *values: Any) -> None:
         if values:
@@ -71,11 +79,11 @@ class Asker:
         self.countries = self._weighted("countries")
         self.languages = self._weighted("languages")
         self.makers = {
-            "wish": (self._wish, 34), "like": (self._like, 12), "refine": (self._refine, 8),
-            "person": (self._person, 6), "refuse": (self._refuse, 6), "position": (self._position, 6),
-            "era": (self._era, 5), "clear": (self._clear, 5),
-            "more": (self._more, 3), "empty": (self._empty, 3), "ask": (self._ask, 9), "compare": (self._compare, 4),
-            "why": (self._why, 3), "chat": (self._chat, 7), "off_topic": (self._off_topic, 8),
+            "wish": (self._wish, 27), "short": (self._short, 11), "like": (self._like, 10), "refine": (self._refine, 7),
+            "person": (self._person, 6), "refuse": (self._refuse, 6), "position": (self._position, 7),
+            "follow": (self._follow, 14), "era": (self._era, 5), "clear": (self._clear, 6),
+            "more": (self._more, 4), "empty": (self._empty, 3), "ask": (self._ask, 11), "compare": (self._compare, 5),
+            "why": (self._why, 4), "chat": (self._chat, 7), "off_topic": (self._off_topic, 8),
         }  # fmt: skip
 
     def example(self) -> TurnExample:
@@ -83,16 +91,26 @@ class Asker:
         rng = self.rng
         names = list(self.makers)
         kind = rng.choices(names, [weight for _, weight in self.makers.values()])[0]
-        needs_shown = kind in {"position", "era", "why", "more"} or (kind in {"ask", "compare"} and rng.random() < 0.5)
+        needs_shown = kind in {"position", "follow", "era", "why", "more"} or (
+            kind in {"ask", "compare"} and rng.random() < 0.6
+        )
         shown = (
             tuple(self.world.draw(rng, rng.choice((1, 2, 3, 3, 3, 3, 4, 5))))
             if needs_shown or rng.random() < 0.45
             else ()
         )
         draft = Draft()
-        self.makers[kind][0](draft, shown)
-        if kind in {"wish", "like", "person", "era", "position", "clear", "refuse"}:
+        if kind == "clear" and not self._chance(0.35):
+            # What is given up comes last: nothing may be wished and given up at once.
             self._decorate(draft, shown, kind)
+            self._clear(draft, shown)
+        elif kind == "clear":
+            self._clear_all(draft, shown)
+            self._decorate(draft, shown, kind)
+        else:
+            self.makers[kind][0](draft, shown)
+            if kind in {"wish", "like", "person", "era", "position", "refuse"}:
+                self._decorate(draft, shown, kind)
         return TurnExample(*self._finish(draft, shown))
 
     def _weighted(self, facet: str) -> tuple[list[str], list[float]]:
@@ -118,11 +136,10 @@ class Asker:
             self._wish,
             self._not_clause,
         ]
-        for _ in range(self.rng.choices((0, 1, 2), (0.55, 0.35, 0.10))[0]):
-            maker = self._pick(extras)
-            if maker == self._wish and kind == "wish":
-                continue
-            maker(draft, shown)
+        makers = self.rng.sample(extras, self.rng.choices((0, 1, 2), (0.58, 0.33, 0.09))[0])
+        for maker in sorted(makers, key=lambda maker: maker == self._clear):
+            if (maker, kind) not in {(self._wish, "wish"), (self._clear, "clear")}:
+                maker(draft, shown)
 
     def _title(self, draft: Draft, shown: tuple[Item, ...] = (), among_shown: float = 0.0) -> tuple[str, int]:
         if shown and self._chance(among_shown):
@@ -154,7 +171,10 @@ class Asker:
 
     def _wish(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         find = self._noun_phrase(draft)
-        draft.segments.append(self._pick(self.turns["find_frames"]).replace("{find}", find))
+        frame = self._pick(self.turns["find_frames"])
+        draft.segments.append(re.sub(r"\bany (an?|some|a few) ", "any ", frame.replace("{find}", find)))
+        if self._chance(0.12):
+            self._not_clause(draft, shown)
 
     def _refine(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         if self._chance(0.5):
@@ -184,12 +204,13 @@ class Asker:
         moods: list[str] = []
         genres: list[str] = []
         self._mood_words(before, after, moods)
+        self._time(draft, before, after)
         self._origin(draft, before, after)
         head = self._head(before, moods, genres)
-        self._tail(draft, after, genres, moods)
+        self._tail(draft, after)
         self.rng.shuffle(after)
-        draft.add("moods", *moods)
-        draft.add("genres", *genres)
+        draft.add("moods", *(mood for mood in moods if mood not in draft.meaning.get("not_moods", ())))
+        draft.add("genres", *(genre for genre in genres if genre not in draft.meaning.get("not_genres", ())))
         phrase = " ".join(filter(None, [" ".join(before).replace(" ,", ","), head, *after])).strip()
         return self._article(phrase)
 
@@ -223,10 +244,17 @@ class Asker:
             after.append(self._pick(self.lexicon["languages"][language]))
             draft.add("languages", language)
 
-    def _tail(self, draft: Draft, after: list[str], genres: list[str], moods: list[str]) -> None:
-        """Now and then years, a topic, a title it should be like, a person, or what it should not be."""
-        if self._chance(0.24):
+    def _time(self, draft: Draft, before: list[str], after: list[str]) -> None:
+        """Now and then years: a decade before the noun, or any span behind it."""
+        if "years" in draft.meaning or not self._chance(0.26):
+            return
+        if self._chance(0.35):
+            before.append(self._decade(draft))
+        else:
             after.append(self._years(draft))
+
+    def _tail(self, draft: Draft, after: list[str]) -> None:
+        """Now and then a topic, a title it should be like or a person."""
         if self._chance(0.24):
             after.append(self._pick(self.lexicon["topic_frames"]).replace("{about}", self._topic(draft)))
         if self._chance(0.13):
@@ -237,8 +265,6 @@ class Asker:
             mark, index = self._name(draft)
             after.append(self._pick(CREDIT).format(mark))
             draft.add("people", index)
-        if self._chance(0.12):
-            after.append(self._negation(draft, genres, moods))
 
     def _head(self, before: list[str], moods: list[str], genres: list[str]) -> str:
         rng, lexicon = self.rng, self.lexicon
@@ -277,7 +303,7 @@ class Asker:
         plural = re.match(r"^[^⟦]*?(films|movies|flicks|stuff|\w{3,}s)\b", last)
         if plural:
             return f"{self._pick(('some', 'good', 'a few'))} {phrase}" if self._chance(0.4) else phrase
-        return f"{'an' if first[0].lower() in 'aeiou' else 'a'} {phrase}"
+        return f"{'an' if first[0].lower() in 'aeiou8' else 'a'} {phrase}"
 
     def _place(self, phrase: str) -> str:
         return phrase if re.match(r"(from|made|set|out of|in|shot|produced)\b", phrase) else f"from {phrase}"
@@ -287,15 +313,23 @@ class Asker:
         draft.meaning.setdefault("about", topic)
         return draft.mark(topic) if draft.meaning["about"] == topic else str(draft.meaning["about"])
 
+    def _decade(self, draft: Draft) -> str:
+        """A decade as it stands before a noun: 80s, eighties."""
+        decade = int(self._pick(sorted(self.lexicon["decades"])))
+        draft.meaning["years"] = [decade, decade + 9]
+        bare = [phrase for phrase in self.lexicon["decades"][decade] if " " not in phrase]
+        return str(self._pick(bare))
+
     def _years(self, draft: Draft) -> str:
         rng, frames = self.rng, self.lexicon["year_frames"]
-        if "years" in draft.meaning:
-            return ""
         if self._chance(0.55):
             decade = int(self._pick(sorted(self.lexicon["decades"])))
             phrase = str(self._pick(self.lexicon["decades"][decade]))
             draft.meaning["years"] = [decade, decade + 9]
-            return phrase if phrase.startswith(("from", "made", "in ")) else self._pick(("from ", "from ", "")) + phrase
+            if phrase.startswith(("from", "made", "in ")):
+                return phrase
+            the = "" if phrase.startswith(("the ", "this ")) else "the "
+            return self._pick((f"from {the}", f"from {the}", f"from {the}", f"in {the}", "")) + phrase
         year = rng.randint(1925, 2022)
         kind = rng.choices(("before", "after", "between", "exact"), (0.35, 0.35, 0.15, 0.15))[0]
         frame = str(self._pick(frames[kind]))
@@ -320,7 +354,7 @@ class Asker:
 
     def _not_clause(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         meaning = draft.meaning
-        draft.segments.append(self._negation(draft, meaning.get("genres", []), meaning.get("moods", [])))
+        draft.refuse(self._negation(draft, meaning.get("genres", []), meaning.get("moods", [])))
 
     # --- titles, people, positions ------------------------------------------------------------------
 
@@ -340,16 +374,16 @@ class Asker:
         if self._chance(0.3):
             mark, index = self._name(draft)
             draft.add("not_people", index)
-            draft.segments.append(self._pick(self.turns["not_person_frames"]).replace("{person}", mark))
+            draft.refuse(self._pick(self.turns["not_person_frames"]).replace("{person}", mark))
             return
         mark, index = self._title(draft, shown, 0.4)
         draft.add("dislike", index)
-        draft.segments.append(self._pick(self.turns["dislike_frames"]).replace("{title}", mark))
+        draft.refuse(self._pick(self.turns["dislike_frames"]).replace("{title}", mark))
 
     def _seen(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         mark, index = self._title(draft, shown, 0.5)
         draft.add("seen", index)
-        draft.segments.append(self._pick(self.turns["seen_frames"]).replace("{title}", mark))
+        draft.refuse(self._pick(self.turns["seen_frames"]).replace("{title}", mark))
 
     def _person(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         mark, index = self._name(draft)
@@ -358,16 +392,91 @@ class Asker:
 
     def _position(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         entry = self._pick([entry for entry in self.turns["not_that"] if self._fits(entry["ref"], shown)])
-        draft.add(entry["as"], *self._labels(entry["ref"], shown))
-        draft.segments.append(entry["text"])
+        text = self._pointing(draft, entry["as"], entry, shown)
+        draft.segments.append(text)
+        if entry["as"] != "like":
+            draft.closed.add(text)
+
+    def _pointing(self, draft: Draft, key: str, entry: dict[str, Any], shown: tuple[Item, ...]) -> str:
+        """The text of ``entry`` with ``key`` set to the shown item it points at; ``{ref}`` is any of them."""
+        ref, text = entry["ref"], str(entry["text"])
+        if ref == "any":
+            ref = self._pick([ref for ref in self.turns["refs"] if ref != "it" and self._fits(ref, shown)])
+            text = text.replace("{ref}", str(self._pick(self.turns["refs"][ref])))
+        elif ref == "it":
+            text = text.replace("{ref}", str(self._pick(self.turns["refs"]["it"])))
+        draft.add(key, *self._labels(ref, shown))
+        return text
 
     def _fits(self, ref: Any, shown: tuple[Item, ...]) -> bool:
-        return not isinstance(ref, int) or ref <= len(shown)
+        if ref == "it":
+            return len(shown) == 1 or (len(shown) > 1 and self._chance(0.3))
+        if ref == "two":
+            return len(shown) == 2
+        return bool(shown) and (not isinstance(ref, int) or ref <= len(shown))
 
     def _labels(self, ref: Any, shown: tuple[Item, ...]) -> list[str]:
-        if ref == "all":
+        """The labels that ``ref`` points at; "it" and "that one" are the only item or else the first, the main one."""
+        if ref in {"all", "two"}:
             return [f"S{n}" for n in range(1, min(len(shown), 6) + 1)]
-        return [f"S{len(shown)}" if ref == "last" else f"S{ref}"]
+        return [f"S{len(shown)}" if ref == "last" else "S1" if ref == "it" else f"S{ref}"]
+
+    # --- a few plain words ----------------------------------------------------------------------------
+
+    def _short(self, draft: Draft, shown: tuple[Item, ...]) -> None:
+        """A few plain words, as most people type."""
+        self._entry(draft, self._pick(self.turns["short"][self._pick(sorted(self.turns["short"]))]), shown)
+
+    def _follow(self, draft: Draft, shown: tuple[Item, ...]) -> None:
+        """A short change to the wish: back to something, another decade, a shown item with a difference ..."""
+        group = self.turns["follow_ups"][self._pick(sorted(self.turns["follow_ups"]))]
+        self._entry(draft, self._pick(group), shown)
+
+    def _entry(self, draft: Draft, entry: Any, shown: tuple[Item, ...]) -> None:
+        entry = {"text": entry} if isinstance(entry, str) else entry
+        for key, value in entry.get("edit", {}).items():
+            draft.meaning[key] = list(value) if isinstance(value, list) else value
+        text = self._pointing(draft, entry["as"], entry, shown) if "ref" in entry else str(entry["text"])
+        draft.segments.append(re.sub(r"\{(\w+)\}", lambda match: self._word(draft, match.group(1)), text))
+
+    def _word(self, draft: Draft, name: str) -> str:
+        """A word or phrase for the blank ``name``, its meaning added to ``draft``.
+
+        ``not_`` before the name makes it refused; ``any_`` makes it named without being wished.
+        """
+        lexicon = self.lexicon
+        if name.startswith("any_"):
+            return self._word(Draft(), name.removeprefix("any_"))
+        refused, name = ("not_" if name.startswith("not_") else ""), name.removeprefix("not_")
+        if name in {"genre_nouns", "genre_plural", "genre_adjectives"}:
+            said = {*draft.meaning.get("genres", ()), *draft.meaning.get("not_genres", ())}
+            genre = self._pick([genre for genre in self.genres if genre not in said])
+            draft.add(f"{refused}genres", genre)
+            return str(self._pick(lexicon[name][genre]))
+        if name in {"adjective", "clause", "noun", "comparative"}:
+            phrases = lexicon["mood_phrases"]
+            said = {*draft.meaning.get("moods", ()), *draft.meaning.get("not_moods", ())}
+            mood = self._pick([mood for mood in self.moods if phrases[mood].get(name) and mood not in said])
+            draft.add(f"{refused}moods", mood)
+            return str(self._pick(phrases[mood][name]))
+        if name in {"decade", "years"}:
+            return self._decade(draft) if name == "decade" else self._years(draft)
+        if name in {"country", "place"}:
+            part = "adj" if name == "country" else "place"
+            country = self.rng.choices(*self.countries)[0]
+            while not lexicon["countries"][country].get(part):
+                country = self.rng.choices(*self.countries)[0]
+            draft.add("countries", country)
+            return str(self._pick(lexicon["countries"][country][part]))
+        if name == "language":
+            language = self.rng.choices(*self.languages)[0]
+            draft.add("languages", language)
+            return str(self._pick(lexicon["languages"][language]))
+        if name == "title":
+            mark, index = self._title(draft)
+            draft.add("like", index)
+            return mark
+        raise KeyError(name)
 
     # --- follow-ups and the rest --------------------------------------------------------------------
 
@@ -377,23 +486,23 @@ class Asker:
         draft.segments.append(str(self._pick(self.lexicon["era"][era])))
 
     def _clear(self, draft: Draft, shown: tuple[Item, ...]) -> None:
-        part = self._pick(
-            [part for part in self.lexicon["clear"] if part not in {"like", "kind"} and not draft.meaning.get(part)]
-        )
-        if part in draft.meaning.get("clear", []):
+        """Gives up one part of the wish, said before or after the rest of the message."""
+        if "all" in draft.meaning.get("clear", []):
             return
+        parts = [part for part in self.lexicon["clear"] if part not in {"all", "kind"} and not draft.meaning.get(part)]
+        part = self._pick(parts)
         draft.add("clear", part)
-        phrase = str(self._pick(self.lexicon["clear"][part]))
-        if part == "all":
-            draft.segments.insert(0, phrase)
-            if self._chance(0.6) and not draft.meaning.get("genres"):
-                draft.segments.insert(
-                    1,
-                    self._pick(("", "now ", "how about ", "this time ", "I want ", "let's try "))
-                    + self._noun_phrase(draft),
-                )
-        else:
-            draft.segments.append(phrase)
+        draft.segments.insert(
+            0 if self._chance(0.35) else len(draft.segments), str(self._pick(self.lexicon["clear"][part]))
+        )
+
+    def _clear_all(self, draft: Draft, shown: tuple[Item, ...]) -> None:
+        """Starts over, mostly with a new wish."""
+        draft.add("clear", "all")
+        draft.segments.append(str(self._pick(self.lexicon["clear"]["all"])))
+        if self._chance(0.6):
+            lead = self._pick(("", "", "now ", "how about ", "this time ", "I want ", "let's try ", "give me "))
+            draft.segments.append(lead + self._noun_phrase(draft))
 
     def _count(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         count = self._pick(sorted(self.lexicon["counts"]))
@@ -416,13 +525,11 @@ class Asker:
 
     def _about_item(self, draft: Draft, entry: dict[str, Any], shown: tuple[Item, ...]) -> str:
         """The text of a question with its title marked, and ``of`` set to what it is about."""
-        ref, text = entry["ref"], str(entry["text"])
-        if ref in {"title", "shown"}:
-            mark, index = self._title(draft, shown, 1.0 if ref == "shown" else 0.0)
-            draft.add("of", index)
-            return text.replace("{title}", mark).replace("{shown}", mark)
-        draft.add("of", *self._labels(ref, shown))
-        return text
+        if entry["ref"] not in {"title", "shown"}:
+            return self._pointing(draft, "of", entry, shown)
+        mark, index = self._title(draft, shown, 1.0 if entry["ref"] == "shown" else 0.0)
+        draft.add("of", index)
+        return str(entry["text"]).replace("{title}", mark).replace("{shown}", mark)
 
     def _ask(self, draft: Draft, shown: tuple[Item, ...]) -> None:
         draft.meaning = {"act": "ask"}
@@ -444,7 +551,17 @@ class Asker:
             ]  # fmt: skip
         entry = self._pick(entries)
         text, places = str(entry["text"]), self.rng.sample(range(len(shown)), min(2, len(shown)))
+        text = text.replace("{than}", str(self._pick(self.turns["than"])))
         for ref in entry["refs"]:
+            if ref in {"all", "two"}:
+                draft.add("of", *self._labels(ref, shown))
+                continue
+            if ref in {"any", "any2"}:
+                place = min(places) if ref == "any" else max(places)
+                words = self.turns["refs"].get(place + 1) or [f"number {place + 1}"]
+                text = text.replace("{" + ref + "}", str(self._pick(words)))
+                draft.add("of", f"S{place + 1}")
+                continue
             if isinstance(ref, int):
                 draft.add("of", f"S{ref}")
                 continue
@@ -460,8 +577,12 @@ class Asker:
 
     def _finish(self, draft: Draft, shown: tuple[Item, ...]) -> tuple[str, tuple[Item, ...], Edit]:
         text = draft.segments[0] if draft.segments else ""
-        for segment in draft.segments[1:]:
-            text = text.rstrip() + self._pick((", ", ". ", "; ", " - ", " ", ", but ", ", and ")) + segment
+        for before, segment in zip(draft.segments, draft.segments[1:], strict=False):
+            joints = CLOSED_JOINTS if before in draft.closed else JOINTS
+            joint = self.rng.choices(list(joints), list(joints.values()))[0]
+            text = text.rstrip(" .,;")
+            joint = " " if text.endswith(("?", "!")) else joint
+            text += joint + (segment[:1].upper() + segment[1:] if joint == ". " and self._chance(0.6) else segment)
         if draft.meaning["act"] == "find" and self._chance(0.18):
             text = f"{self._pick(self.turns['openers'])} {text}"
         if draft.meaning["act"] == "find" and self._chance(0.12):

@@ -116,3 +116,51 @@ def test_a_choice_favours_what_suits_and_is_a_distribution(world: World) -> None
         assert example.target.shape == (len(example.candidates),)
         assert np.isclose(example.target.sum(), 1.0)
         assert len({item.title for item in example.candidates}) == len(example.candidates)
+
+
+FOLLOW_UPS = {
+    "older still": {"era": "older"},
+    "not that one": {"dislike": ("S1",)},
+    "back to the comedies": {"genres": ("comedy",)},
+    "with subtitles is fine": {"clear": ("languages",)},
+    "less violent": {"not_moods": ("violent",)},
+    "forget all that": {"clear": ("all",)},
+    "something else": {},
+    "the first one but newer": {"like": ("S1",), "era": "newer"},
+    "who directed the first one?": {"act": "ask", "of": ("S1",)},
+    "why the second one?": {"act": "why", "of": ("S2",)},
+    "not the second one": {"dislike": ("S2",)},
+    "doesn't have to be french": {"clear": ("countries", "languages")},
+    "which of the two is shorter?": {"act": "compare", "of": ("S1", "S2")},
+    "what's it about?": {"act": "ask", "of": ("S1",)},
+    "something scary": {"moods": ("scary",)},
+}
+
+
+def test_follow_ups_that_people_write_are_met_with_one_meaning_each(world: World) -> None:
+    asker = Asker(world, random.Random(6))
+    met: dict[str, set[Edit]] = {}
+    for _ in range(4_000):
+        example = asker.example()
+        said = example.message.lower().rstrip(".!?")
+        for text in FOLLOW_UPS:
+            if said == text.rstrip("?"):
+                met.setdefault(text, set()).add(example.edit)
+    assert met == {text: {Edit(**{"act": "find", **edit})} for text, edit in FOLLOW_UPS.items()}
+
+
+def test_nothing_is_both_wished_and_given_up_or_refused(world: World) -> None:
+    asker = Asker(world, random.Random(7))
+    for _ in range(5_000):
+        message, edit = (example := asker.example()).message, example.edit
+        for part in edit.clear:
+            assert part == "all" or not getattr(edit, part), (message, edit)
+        assert not {*edit.genres} & {*edit.not_genres}, (message, edit)
+        assert not {*edit.moods} & {*edit.not_moods}, (message, edit)
+
+
+def test_no_blank_or_mark_is_left_in_a_message(world: World) -> None:
+    asker = Asker(world, random.Random(8))
+    for _ in range(5_000):
+        message = asker.example().message
+        assert not re.search(r"⟦|\{(find|ref|than|any\d?|not_\w+|genre_\w+|adjective)\}", message), message

@@ -14,13 +14,13 @@ from retrieval.lexicon import bare, lexicon
 
 YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
 BEFORE = re.compile(
-    r"(\b(before|until|till|(older|earlier) than|up to|prior to|(no|not) newer than)( the)?( year)?"
-    r"|\bpre) ?-?$"
+    r"(\b((?<!nothing )before|until|till|(?<!no )(?<!not )(older|earlier) than|up to|prior to|(no|not) newer than)"
+    r"( the)?( year)?|\bpre) ?-?$"
 )
 OR_BEFORE = re.compile(r"^ (or|and) (older|earlier|before)\b")
 AFTER = re.compile(
-    r"(\b(after|since|(newer|later|more recent) than|(no|not) older than|nothing before|start(ing|s)? (from|in))"
-    r"( the)?( year)?|\bpost) ?-?$"
+    r"(\b(after|since|(?<!no )(?<!not )(newer|later|more recent) than|(no|not) older than|nothing before"
+    r"|start(ing|s)? (from|in))( the)?( year)?|\bpost) ?-?$"
 )
 OR_AFTER = re.compile(r"^( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+)")
 ERA = re.compile(
@@ -67,10 +67,10 @@ def years_said(words: str) -> tuple[tuple[int, int], ...]:
         return ((first, last),)
     for date in found:
         before, after = words[: date.start], words[date.end :]
-        if BEFORE.search(before) or OR_BEFORE.search(after):
-            return ((0, first - 1), (0, last))
         if AFTER.search(before) or OR_AFTER.search(after):
             return ((first, 0), (last + 1, 0))
+        if BEFORE.search(before) or OR_BEFORE.search(after):
+            return ((0, first - 1), (0, last))
     return ((first, last),)
 
 

@@ -4,8 +4,8 @@ A small model reads "western" right more often when it chooses among five genres
 stays in the schema when one of its known phrases stands in the message (typos forgiven) or when nothing is known of
 how people say it; where no genre or mood is said outright, those whose names lie near the message in the encoder's
 space stay. Years, counts and eras need a word that could mean them; giving up a part of the wish needs a word that
-gives up and one that names the part (`cues`). This narrows what can be decoded; what is meant is still the model's to say. Only a reading that leaves
-out what is said outright is asked for again.
+gives up and one that names the part (`cues`). This narrows what can be decoded; what is meant is still the model's to
+say. Only a reading that leaves out what is said outright is asked for again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
 STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
 PERSON = re.compile(r"\[P\d+ ")
-AMBIGUOUS = frozenset({"us"})
+AMBIGUOUS = frozenset({"us", "cool", "sweet"})
 """Phrases that mean something else too often to be taken for said outright."""
 COUNT = re.compile(
     r"\d|\b(one|two|three|four|five|six|seven|eight|nine|ten|single|couple|pair|few|several|handful|dozen|list|many)\b",
@@ -74,24 +74,27 @@ class EvidenceFinder:
         """The evidence in ``message``, which carries its labels."""
         words = " ".join(LABEL.sub(" ", message).lower().split())
         # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
-        loose = LABEL.sub(" ", STRAY.sub(r"\1", message)).lower()
+        loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
         said = {name: tuple(_said(name, getattr(self._vocabulary, name), words)) for name in FACETS}
-        open_ = {name: said[name] or self._near(name, words) for name in FACETS}
+        possible = said
+        if loose != words:
+            possible = {name: tuple(_said(name, getattr(self._vocabulary, name), loose)) for name in FACETS}
+        open_ = {name: possible[name] or self._near(name, words) for name in FACETS}
         unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
         given_up = self._given_up(words)
         eras = outright_eras(words)
         return Evidence(
             **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
-            clear=given_up or self._may_give_up(words, message, said),
+            clear=given_up or self._may_give_up(loose, message, possible),
             outright=(
                 *(name for name in FACETS if any(_outright(name, value, words) for value in said[name])),
                 *(["era"] if len(eras) == 1 else []),
                 *(["clear"] if given_up else []),
             ),
             kinds=self._vocabulary.kinds,
-            years=years_said(words),
+            years=years_said(words) or years_said(loose),
             era=eras or eras_said(loose),
-            count=bool(COUNT.search(words)),
+            count=bool(COUNT.search(loose)),
         )
 
     def _given_up(self, words: str) -> tuple[str, ...]:

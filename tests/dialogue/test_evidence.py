@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.dialogue.edit import CLEARABLE, Edit, edit_schema
+from assistant.dialogue.edit import Edit, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from retrieval.catalogue import Facets
 from tests.retrieval.fakes import HashEncoder
@@ -120,10 +120,12 @@ def test_common_words_are_not_taken_for_said_outright(finder: EvidenceFinder, me
     assert facet not in finder.find(message).outright
 
 
-def test_a_word_that_the_linker_took_for_a_title_may_still_ask_for_another_time(finder: EvidenceFinder) -> None:
-    found = finder.find("anything [T1 newer] than that")
+def test_a_word_that_the_linker_took_for_a_title_is_possible_but_not_outright(finder: EvidenceFinder) -> None:
+    found = finder.find("anything [T1 newer] than that, a [T2 sad] one from the [T3 sixties]")
     assert "newer" in found.era
-    assert "era" not in found.outright
+    assert found.moods == ("sad",)
+    assert found.years == ((1960, 1969),)
+    assert found.outright == ()
 
 
 def test_a_reading_that_leaves_out_what_is_said_outright_is_asked_for_again(finder: EvidenceFinder) -> None:

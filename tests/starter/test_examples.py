@@ -18,6 +18,7 @@ from assistant.starter.replies import Answerer
 from assistant.starter.turns import Asker
 from assistant.starter.world import World
 from retrieval.catalogue import Facets
+from retrieval.lexicon import lexicon
 
 LABEL = re.compile(r"\[([TPS]\d+) [^\]]+\]")
 
@@ -118,35 +119,57 @@ def test_a_choice_favours_what_suits_and_is_a_distribution(world: World) -> None
         assert len({item.title for item in example.candidates}) == len(example.candidates)
 
 
-FOLLOW_UPS = {
-    "older still": {"era": "older"},
-    "not that one": {"dislike": ("S1",)},
-    "back to the comedies": {"genres": ("comedy",)},
-    "with subtitles is fine": {"clear": ("languages",)},
-    "less violent": {"not_moods": ("violent",)},
-    "forget all that": {"clear": ("all",)},
-    "something else": {},
-    "the first one but newer": {"like": ("S1",), "era": "newer"},
-    "who directed the first one?": {"act": "ask", "of": ("S1",)},
-    "why the second one?": {"act": "why", "of": ("S2",)},
-    "not the second one": {"dislike": ("S2",)},
-    "doesn't have to be french": {"clear": ("countries", "languages")},
-    "which of the two is shorter?": {"act": "compare", "of": ("S1", "S2")},
-    "what's it about?": {"act": "ask", "of": ("S1",)},
-    "something scary": {"moods": ("scary",)},
+FOLLOW_UPS: dict[str, dict[str, dict[str, object]]] = {
+    "follow": {
+        "older still": {"era": "older"},
+        "even newer": {"era": "newer"},
+        "with subtitles is fine": {"clear": ["languages"]},
+        "doesn't have to be french": {"clear": ["countries", "languages"]},
+        "start over": {"clear": ["all"]},
+    },
+    "position": {
+        "not that one": {"dislike": ["S1"]},
+        "not the second one": {"dislike": ["S2"]},
+        "seen the first one already": {"seen": ["S1"]},
+    },
+    "ask": {
+        "who directed the first one": {"act": "ask", "of": ["S1"]},
+        "what's it about": {"act": "ask", "of": ["S1"]},
+    },
+    "why": {"why that one": {"act": "why", "of": ["S1"]}, "why the second one": {"act": "why", "of": ["S2"]}},
+    "compare": {"which of the two is better": {"act": "compare", "of": ["S1", "S2"]}},
+    "more": {"something else": {}, "another one": {}},
 }
 
 
-def test_follow_ups_that_people_write_are_met_with_one_meaning_each(world: World) -> None:
+@pytest.mark.parametrize("kind", FOLLOW_UPS)
+def test_follow_ups_that_people_write_are_met_with_one_meaning_each(world: World, kind: str) -> None:
     asker = Asker(world, random.Random(6))
     met: dict[str, set[Edit]] = {}
-    for _ in range(4_000):
-        example = asker.example()
-        said = example.message.lower().rstrip(".!?")
-        for text in FOLLOW_UPS:
-            if said == text.rstrip("?"):
-                met.setdefault(text, set()).add(example.edit)
-    assert met == {text: {Edit(**{"act": "find", **edit})} for text, edit in FOLLOW_UPS.items()}
+    for _ in range(6_000):
+        example = asker.example(kind)
+        met.setdefault(example.message.lower().rstrip(".!?"), set()).add(example.edit)
+    for text, edit in FOLLOW_UPS[kind].items():
+        assert met.get(text) == {Edit.model_validate({"act": "find", **edit})}, text
+
+
+def test_a_shown_item_with_a_difference_is_liked_and_the_difference_asked_for(world: World) -> None:
+    asker = Asker(world, random.Random(10))
+    newer = [e for e in (asker.example("follow") for _ in range(6_000)) if e.message.endswith(" but newer")]
+    assert len(newer) > 5
+    assert all(e.edit.era == "newer" and e.edit.like and e.edit.act == "find" for e in newer)
+
+
+def test_going_back_to_a_genre_asks_for_it_and_gives_nothing_up(world: World) -> None:
+    asker, plural = Asker(world, random.Random(9)), lexicon()["genre_plural"]
+    heard = 0
+    for _ in range(6_000):
+        example = asker.example("follow")
+        if found := re.fullmatch(r"back to (?:the )?([\w ]+)", example.message):
+            genres = [genre for genre, names in plural.items() if found.group(1).lower() in map(str.lower, names)]
+            heard += bool(genres)
+            assert not genres or example.edit == Edit(act="find", genres=tuple(genres)), example
+    assert heard > 5
 
 
 def test_nothing_is_both_wished_and_given_up_or_refused(world: World) -> None:

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from retrieval.item import Facet, Text
 
 ItemId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Ids = Annotated[tuple[ItemId, ...], Field(max_length=200)]
-Facets = Annotated[tuple[Facet, ...], Field(max_length=30)]
-Names = Annotated[tuple[Text, ...], Field(max_length=30)]
+MAX_IDS = 200
+MAX_VALUES = 30
+Ids = Annotated[tuple[ItemId, ...], Field(max_length=MAX_IDS)]
+Facets = Annotated[tuple[Facet, ...], Field(max_length=MAX_VALUES)]
+Names = Annotated[tuple[Text, ...], Field(max_length=MAX_VALUES)]
 
 DEFAULT_COUNT = 3
 MAX_COUNT = 10

@@ -29,7 +29,8 @@ class Edit(BaseModel):
     """The fields in the order in which the model writes them; an absent one says nothing.
 
     ``of``, ``like``, ``dislike`` and ``seen`` hold labels T or S, ``people`` and ``not_people`` labels P.
-    ``years`` is ``(first, last)`` with 0 for an open end.
+    ``years`` is ``(first, last)`` with 0 for an open end; ``era`` is older or newer than what was shown.
+    ``clear`` gives up parts of the earlier wish before the rest applies: "forget all that, a western".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -3,15 +3,15 @@
 A small model reads "western" right more often when it chooses among five genres than among twenty-seven. A value
 stays in the schema when one of its known phrases stands in the message (typos forgiven) or when nothing is known of
 how people say it; where no genre or mood is said outright, those whose names lie near the message in the encoder's
-space stay. Years, counts and eras need a word that could mean them, and giving up what was wished before needs one
-that gives up. This narrows what can be decoded; what is meant is still the model's to say. Only a reading that leaves
-out what is said outright is asked for again.
+space stay. Years, counts and eras need a word that could mean them; giving up a part of the wish needs a word that
+gives up and one that names the part (`cues`). This narrows what can be decoded; what is meant is still the model's to
+say. Only a reading that leaves out what is said outright is asked for again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,37 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz
 
-from assistant.dialogue.pointing import counts, topics
+from assistant.dialogue.cues import eras_said, gives_up, gives_up_all, outright_eras, parts_named, spelt, years_said
 from assistant.dialogue.edit import CLEARABLE, MAX_ABOUT, Edit, Vocabulary
+from assistant.dialogue.pointing import counts, topics
 from assistant.dialogue.verify import DENIAL
-from retrieval.lexicon import bare, clearing, lexicon, phrases
+from retrieval.lexicon import clearing, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
 FORGIVEN = 90.0
 LEAST_FUZZY = 6
 FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
-YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
-BEFORE = re.compile(
-    r"\b(before|until|till|older than|earlier than|up to|or (older|earlier)|no newer|not newer)\b|\bpre", re.I
-)
-AFTER = re.compile(
-    r"\b(after|since|onwards?|newer than|later than|or (newer|later)|no older|not older|\w+ on)\b|\bpost", re.I
-)
-ERA = re.compile(
-    r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|"
-    r"contemporary|dated|time|up to date)|\b(pre|post)",
-    re.I,
-)
-OLDER = re.compile(r"\b(older|earlier|vintage|further back|old-school|too (new|modern|recent))\b", re.I)
-GIVES_UP = re.compile(
-    r"\b(forget|never ?mind|any\w*|what(so)?ever|whoever|wherever|matters?|mind|care|ignore|drop|skip|scrap|scratch|"
-    r"leave out|(start|begin|try|go) (over|again|fresh|anew)|reset|wipe|erase|clear|clean|throw|lose|else|different|"
-    r"instead|fine|ok|okay|open|flexible|necessarily|have to|need to|important|new|change|welcome|all|both|up to you|"
-    r"no longer|not just|not only|square one|from the top|again|back to)\b",
-    re.I,
-)
-NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b", re.I)
+STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
+PERSON = re.compile(r"\[P\d+ ")
+AMBIGUOUS = frozenset({"us", "cool", "sweet"})
+"""Phrases that mean something else too often to be taken for said outright."""
 
 
 class Encoder(Protocol):
@@ -73,7 +57,7 @@ class Evidence:
     about: tuple[str, ...] = ()
     """Stretches of the message that can be its topic."""
     clear: tuple[str, ...] = ()
-    """What of the earlier wish may be given up: what is named in known words, else all where a word gives up."""
+    """What of the earlier wish may be given up: what is said in known words, else what is named beside a cue."""
     outright: tuple[str, ...] = ()
     """The fields of the edit of which a value is said in known words."""
 
@@ -88,24 +72,53 @@ class EvidenceFinder:
     def find(self, message: str) -> Evidence:
         """The evidence in ``message``, which carries its labels."""
         words = " ".join(LABEL.sub(" ", message).lower().split())
+        # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
+        loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
         said = {name: tuple(_said(name, getattr(self._vocabulary, name), words)) for name in FACETS}
-        given_up = tuple(part for part in CLEARABLE if any(_stands(p, words) for p in clearing(part)))
-        open_ = {name: said[name] or self._near(name, words) for name in FACETS}
+        possible = said
+        if loose != words:
+            possible = {name: tuple(_said(name, getattr(self._vocabulary, name), loose)) for name in FACETS}
+        open_ = {name: possible[name] or self._near(name, words) for name in FACETS}
         unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
+        given_up = self._given_up(words)
+        eras = outright_eras(words)
         return Evidence(
             **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
-            clear=given_up or (CLEARABLE if GIVES_UP.search(words) else ()),
+            clear=given_up or self._may_give_up(loose, message, possible),
             outright=(
-                *(name for name in FACETS if said[name]),
-                *(["era"] if len(_outright_eras(words)) == 1 else []),
+                *(name for name in FACETS if any(_outright(name, value, words) for value in said[name])),
+                *(["era"] if len(eras) == 1 else []),
                 *(["clear"] if given_up else []),
             ),
             kinds=self._vocabulary.kinds,
-            years=_years(words),
-            era=_eras(words),
+            years=years_said(words) or years_said(loose),
+            era=eras or eras_said(loose),
             count=counts(message),
             about=topics(message, MAX_ABOUT),
         )
+
+    def _given_up(self, words: str) -> tuple[str, ...]:
+        """The parts of the earlier wish that ``words`` give up letter by letter in a known way."""
+        return tuple(part for part in self._clearable() if any(spelt(phrase, words) for phrase in clearing(part)))
+
+    def _may_give_up(self, words: str, message: str, said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """The parts that ``words`` may give up: those named beside a word that gives up, or all."""
+        parts = {"all"} if gives_up_all(words) else set()
+        parts |= {part for part in self._clearable() if any(_stands(phrase, words) for phrase in clearing(part))}
+        if gives_up(words):
+            parts |= parts_named(words)
+            parts |= {part for part in ("genres", "moods") if said[part]}
+            if said["countries"] or said["languages"]:
+                # "French" may have been read as either.
+                parts |= {"countries", "languages"}
+            if years_said(words):
+                parts.add("years")
+            if PERSON.search(message):
+                parts.add("people")
+        return tuple(part for part in self._clearable() if part in parts)
+
+    def _clearable(self) -> tuple[str, ...]:
+        return tuple(part for part in CLEARABLE if part != "kind" or len(self._vocabulary.kinds) > 1)
 
     def _near(self, facet: str, words: str) -> tuple[str, ...]:
         most, values = NEAREST.get(facet), getattr(self._vocabulary, facet)
@@ -123,34 +136,9 @@ def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
     yield from (value for value in values if any(_stands(phrase, words) for phrase in (value, *known.get(value, ()))))
 
 
-def _years(words: str) -> tuple[tuple[int, int], ...]:
-    """The spans that years and decades in ``words`` can mean, 0 for an open end; none without any."""
-    spans = [(int(year), int(year) + 9 if plural else int(year)) for year, plural in YEAR.findall(words)]
-    for decade, more in lexicon()["decades"].items():
-        first = int(decade)
-        if (first, first + 9) not in spans and any(
-            re.search(rf"(?<![\w']){re.escape(bare(p))}\b", words) for p in more
-        ):
-            spans.append((first, first + 9))
-    if not spans:
-        return ()
-    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-    if len(spans) > 1:
-        return ((first, last),)
-    if BEFORE.search(words):
-        return ((0, first - 1), (0, last))
-    if AFTER.search(words):
-        return ((first, 0), (last + 1, 0))
-    return ((first, last),)
-
-
-def _eras(words: str) -> tuple[str, ...]:
-    """``older``, ``newer`` or both, as far as ``words`` leave it open; none where they speak of no time."""
-    return _outright_eras(words) or (("older", "newer") if ERA.search(words) else ())
-
-
-def _outright_eras(words: str) -> tuple[str, ...]:
-    return tuple(era for era, cue in (("older", OLDER), ("newer", NEWER)) if cue.search(words))
+def _outright(facet: str, value: str, words: str) -> bool:
+    """True when ``words`` say ``value`` in a way that means little else."""
+    return any(_stands(phrase, words) for phrase in (value, *phrases(facet).get(value, ())) if phrase not in AMBIGUOUS)
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -186,7 +174,8 @@ def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: s
     """
     if edit.act != "find":
         return None
-    nothing_read = edit == Edit(act="find") and not DENIAL.search(message)
+    taken_back = DENIAL.search(message) or (evidence.clear != ("all",) and gives_up(message.lower()))
+    nothing_read = edit == Edit(act="find") and not taken_back
     binding = set(evidence.outright) if nothing_read else {"era", "clear"}
     missed = [name for name in evidence.outright if name in binding and not getattr(edit, name)]
     if "era" in missed and edit.years is not None:
@@ -198,6 +187,10 @@ def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: s
 
 
 def _stands(phrase: str, words: str) -> bool:
+    """True when ``words`` hold ``phrase``, a long one with a typo or two."""
     if len(phrase) < LEAST_FUZZY:
-        return re.search(rf"\b{re.escape(phrase)}\b", words) is not None
-    return phrase in words or fuzz.partial_ratio(phrase, words, score_cutoff=FORGIVEN) >= FORGIVEN
+        return spelt(phrase, words)
+    if phrase in words:
+        return True
+    # A shorter text would be looked for in the phrase.
+    return len(words) >= len(phrase) - 1 and fuzz.partial_ratio(phrase, words, score_cutoff=FORGIVEN) >= FORGIVEN

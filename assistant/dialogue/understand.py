@@ -20,10 +20,10 @@ from typing import Any
 from cachetools import TTLCache
 from pydantic import ValidationError
 
-from assistant.dialogue.pointing import shown_labels
 from assistant.dialogue.edit import Edit, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
+from assistant.dialogue.pointing import shown_labels
 from assistant.dialogue.types import ChatMessage, Usage
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, understand_messages

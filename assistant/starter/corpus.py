@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from assistant.starter.choices import Chooser
+from assistant.starter.drafts import TurnExample
 from assistant.starter.replies import Answerer
 from assistant.starter.tokenizer import END, START
-from assistant.starter.turns import Asker, TurnExample
+from assistant.starter.turns import Asker
 from assistant.starter.world import World
 from prompts.build import RANK_LABELS, Message, encode, label_ids, rank_messages, respond_messages, understand_messages
 from retrieval.item import Item

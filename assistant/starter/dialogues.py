@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.dialogue.edit import Edit
-from assistant.starter.turns import TurnExample
+from assistant.starter.drafts import TurnExample
 from prompts.records import plain
 from retrieval.lexicon import lexicon
 

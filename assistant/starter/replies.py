@@ -263,9 +263,9 @@ class Answerer:
         return ReplyExample("clarify", Wish(), (), message, (), "", (str(self._say(self.replies["clarify"])),))
 
     def _answer(self) -> ReplyExample:
-        entry = self._pick(self.turns["ask"])
+        entry = self._pick([entry for entry in self.turns["ask"] if entry["ref"] != "all"])
         item = self.world.draw(self.rng, 1)[0]
-        text = str(entry["text"])
+        text = self._pointing(entry)
         title = item.title.lower() if self._chance(0.4) else item.title
         reply = None
         # "How dark is it?" and "is it a drama or a thriller?" are not answered by yes or no.
@@ -289,6 +289,11 @@ class Answerer:
         wish, liked = self._earlier_wish()
         return ReplyExample("answer", wish, (item,), message, liked, "", (str(reply),))
 
+    def _pointing(self, entry: dict[str, Any]) -> str:
+        """The text of a question, pointing at the first item where it points at any."""
+        ref = "it" if entry["ref"] == "it" else 1
+        return str(entry["text"]).replace("{ref}", str(self._pick(self.turns["refs"][ref])))
+
     def _word_in(self, text: str, words: dict[str, str]) -> str | None:
         found = [word for word in words if re.search(rf"\b{re.escape(word)}\b", text)]
         return max(found, key=len) if found else None
@@ -296,12 +301,12 @@ class Answerer:
     def _compare(self) -> ReplyExample:
         items = tuple(self.world.draw(self.rng, 2))
         entry = self._pick([e for e in self.turns["compare"] if len(e["refs"]) == 2])
-        message = str(entry["text"])
+        text = message = str(entry["text"]).replace("{than}", str(self._pick(self.turns["than"])))
         for ref, item in zip(entry["refs"], items, strict=True):
             message = message.replace("{" + str(ref) + "}", item.title)
         slots = Slots(items, Wish())
-        able = [text for text in self.replies["compare"] if _can_say(text, slots)]
-        asked = next((fact for fact, words in COMPARED.items() if words.search(str(entry["text"]).lower())), None)
+        able = [reply for reply in self.replies["compare"] if _can_say(reply, slots)]
+        asked = next((fact for fact, words in COMPARED.items() if words.search(text.lower())), None)
         # The labels show the years already: say them only to who asks for them.
         apt = [t for t in able if (f"[1.{asked}]" in str(t) if asked else "[1.year]" not in str(t))]
         wish, liked = self._earlier_wish()
@@ -311,7 +316,7 @@ class Answerer:
         item = self.world.draw(self.rng, 1)[0]
         wish, liked = self._wish_for(item, self._facets() if self._chance(0.85) else ())
         entry = self._pick(self.turns["why"])
-        message = str(entry["text"]).replace("{shown}", item.title).replace("{title}", item.title)
+        message = self._pointing(entry).replace("{shown}", item.title).replace("{title}", item.title)
         reply = self._fitting(self.replies["why"], Slots((item,), wish, liked), telling=1.0)
         return ReplyExample("why", wish, (item,), message, liked, "", (reply,))
 

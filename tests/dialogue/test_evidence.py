@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.dialogue.edit import CLEARABLE, Edit, edit_schema
+from assistant.dialogue.edit import Edit, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from retrieval.catalogue import Facets
 from tests.retrieval.fakes import HashEncoder
@@ -90,8 +90,42 @@ def test_only_words_that_give_up_let_a_part_of_the_wish_go(
     assert ("clear" in schema["properties"]) == bool(parts)
 
 
-def test_a_word_that_may_give_up_anything_leaves_every_part_open(finder: EvidenceFinder) -> None:
-    assert finder.find("back to the comedies").clear == CLEARABLE
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("doesn't have to be French", {"countries", "languages"}),
+        ("never mind the western bit", {"genres"}),
+        ("it needn't be scary anymore", {"moods"}),
+        ("not just the 1980s", {"years"}),
+        ("it doesn't have to be with [P1 Tom Hanks]", {"people"}),
+        ("scrap [T1 that], new plan", {"all"}),
+    ],
+)
+def test_a_part_that_is_named_beside_a_word_that_gives_up_may_go(
+    finder: EvidenceFinder, message: str, parts: set[str]
+) -> None:
+    assert parts <= set(finder.find(message).clear)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["back to the comedies", "something else", "more like the first one", "I like [P1 Nicole Kidman]", "[T1 a]"],
+)
+def test_what_gives_nothing_up_lets_nothing_go(finder: EvidenceFinder, message: str) -> None:
+    assert finder.find(message).clear == ()
+
+
+@pytest.mark.parametrize(("message", "facet"), [("help us find a film", "countries"), ("another", "genres")])
+def test_common_words_are_not_taken_for_said_outright(finder: EvidenceFinder, message: str, facet: str) -> None:
+    assert facet not in finder.find(message).outright
+
+
+def test_a_word_that_the_linker_took_for_a_title_is_possible_but_not_outright(finder: EvidenceFinder) -> None:
+    found = finder.find("anything [T1 newer] than that, a [T2 sad] one from the [T3 sixties]")
+    assert "newer" in found.era
+    assert found.moods == ("sad",)
+    assert found.years == ((1960, 1969),)
+    assert found.outright == ()
 
 
 def test_a_reading_that_leaves_out_what_is_said_outright_is_asked_for_again(finder: EvidenceFinder) -> None:
@@ -105,3 +139,6 @@ def test_a_reading_that_leaves_out_what_is_said_outright_is_asked_for_again(find
     assert required("older, a western", Edit(act="find", genres=("western",))) == ["act", "genres", "era"]
     assert required("forget all that, a western", Edit(act="find", genres=("western",))) == ["act", "genres", "clear"]
     assert required("who made that western?", Edit(act="ask")) is None
+    assert required("older still", Edit(act="find")) == ["act", "era"]
+    assert required("films for my older brother", Edit(act="find", about="films")) is None
+    assert required("never mind the western", Edit(act="find")) is None

@@ -86,3 +86,126 @@ def test_any_edit_leaves_a_valid_wish_that_contradicts_itself_nowhere(**edit: ob
     assert not set(wish.moods) & set(wish.not_moods)
     assert not set(wish.like) & set(wish.dislike)
     assert wish.year_from is None or wish.year_to is None or wish.year_from <= wish.year_to
+
+
+def test_older_still_goes_further_back_even_where_what_was_shown_is_newer_than_the_wish() -> None:
+    wish = after(Wish(year_to=1960), era="older")
+    assert wish.year_to == 1960
+    assert after(Wish(year_from=1990), era="newer").year_from == 1990
+
+
+def test_the_first_one_but_newer_is_measured_against_the_first_one() -> None:
+    assert after(Wish(), like=["S2"], era="newer").year_from == 1976
+    assert after(Wish(), era="newer").year_from == 1980
+
+
+def test_years_said_outright_hold_beside_older() -> None:
+    wish = after(Wish(), years=[1990, 1999], era="older")
+    assert (wish.year_from, wish.year_to) == (1990, 1999)
+
+
+def test_back_to_the_comedies_drops_the_later_genre_and_keeps_the_years() -> None:
+    wish = after(Wish(genres=("comedy",)), genres=["western"], years=[1960, 1969])
+    assert after(wish, genres=["comedy"]) == Wish(genres=("comedy",), year_from=1960, year_to=1969)
+
+
+def test_with_subtitles_is_fine_gives_up_the_language_and_nothing_else() -> None:
+    wish = Wish(genres=("comedy",), languages=("english",), countries=("france",))
+    assert after(wish, clear=["languages"]) == Wish(genres=("comedy",), countries=("france",))
+
+
+values = st.lists(st.sampled_from(["comedy", "horror", "drama", "war"]), unique=True, max_size=3).map(tuple)
+ids = st.lists(st.sampled_from(["alien-1979", "jaws-1975", "solaris-1972", "x"]), unique=True, max_size=3).map(tuple)
+bounds = st.none() | st.integers(1900, 2030)
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> Wish:
+    """Wishes that contradict themselves nowhere."""
+    genres, moods, like = draw(values), draw(values), draw(ids)
+    first, last = draw(bounds), draw(bounds)
+    if first and last and first > last:
+        first, last = last, first
+    return Wish(
+        genres=genres,
+        not_genres=tuple(v for v in draw(values) if v not in genres),
+        moods=moods,
+        not_moods=tuple(v for v in draw(values) if v not in moods),
+        like=like,
+        dislike=tuple(i for i in draw(ids) if i not in like),
+        seen=draw(ids),
+        year_from=first,
+        year_to=last,
+        about=draw(st.sampled_from(["", "dogs"])),
+    )
+
+
+edits = st.builds(
+    Edit,
+    act=st.just("find"),
+    genres=values,
+    not_genres=values,
+    moods=values,
+    not_moods=values,
+    like=st.lists(st.sampled_from([*TITLES]), max_size=2),
+    dislike=st.lists(st.sampled_from([*TITLES]), max_size=2),
+    seen=st.lists(st.sampled_from([*TITLES]), max_size=2),
+    era=st.sampled_from([None, "older", "newer"]),
+    clear=st.lists(st.sampled_from(CLEARABLE), max_size=2),
+)
+
+
+def folded(wish: Wish, edit: Edit) -> Wish:
+    return fold(wish, edit, TITLES, PEOPLE, SHOWN)
+
+
+@given(wishes())
+def test_an_empty_edit_changes_nothing(wish: Wish) -> None:
+    assert folded(wish, Edit(act="find")) == wish
+
+
+@given(wishes(), edits)
+def test_nothing_is_ever_both_wanted_and_refused(wish: Wish, edit: Edit) -> None:
+    result = folded(wish, edit)
+    assert not set(result.genres) & set(result.not_genres)
+    assert not set(result.moods) & set(result.not_moods)
+    assert not set(result.like) & set(result.dislike)
+
+
+@given(wishes(), edits)
+def test_what_was_seen_stays_seen_and_what_was_disliked_stays_so_until_it_is_liked(wish: Wish, edit: Edit) -> None:
+    result = folded(wish, edit)
+    assert set(wish.seen) <= set(result.seen)
+    assert set(wish.dislike) <= set(result.dislike) | {TITLES[label] for label in edit.like}
+
+
+@given(wishes(), edits)
+def test_what_is_given_up_is_gone_but_for_what_the_same_message_asks(wish: Wish, edit: Edit) -> None:
+    result, afresh = folded(wish, edit), folded(Wish(), edit)
+    if "all" in edit.clear:
+        assert result.model_copy(update={"seen": (), "dislike": ()}) == afresh.model_copy(
+            update={"seen": (), "dislike": ()}
+        )
+    for part in {"genres", "moods", "about"} & set(edit.clear):
+        assert getattr(result, part) == getattr(afresh, part)
+
+
+@given(wishes(), st.lists(st.just("older"), min_size=1, max_size=4))
+def test_older_never_comes_nearer_however_often_it_is_said(wish: Wish, eras: list[str]) -> None:
+    for era in eras:
+        result = folded(wish, Edit.model_validate({"act": "find", "era": era}))
+        assert result.year_to is not None
+        assert result.year_to < min(item.year or 0 for item in SHOWN)
+        assert wish.year_to is None or result.year_to <= wish.year_to
+        wish = result
+
+
+def test_a_long_conversation_never_outgrows_the_wish() -> None:
+    wish = Wish()
+    for number in range(40):
+        people = {f"P{n}": f"Person {number}-{n}" for n in range(6)}
+        titles = {f"T{n}": f"item-{number}-{n}" for n in range(6)}
+        edit = Edit(act="find", not_people=tuple(people), seen=tuple(titles))
+        wish = fold(wish, edit, titles, people, ())
+    assert wish.not_people[-1] == "Person 39-5"
+    assert len(wish.seen) == 200

@@ -18,6 +18,7 @@ from assistant.starter.replies import Answerer
 from assistant.starter.turns import Asker
 from assistant.starter.world import World
 from retrieval.catalogue import Facets
+from retrieval.lexicon import lexicon
 
 LABEL = re.compile(r"\[([TPS]\d+) [^\]]+\]")
 
@@ -116,3 +117,73 @@ def test_a_choice_favours_what_suits_and_is_a_distribution(world: World) -> None
         assert example.target.shape == (len(example.candidates),)
         assert np.isclose(example.target.sum(), 1.0)
         assert len({item.title for item in example.candidates}) == len(example.candidates)
+
+
+FOLLOW_UPS: dict[str, dict[str, dict[str, object]]] = {
+    "follow": {
+        "older still": {"era": "older"},
+        "even newer": {"era": "newer"},
+        "with subtitles is fine": {"clear": ["languages"]},
+        "doesn't have to be french": {"clear": ["countries", "languages"]},
+        "start over": {"clear": ["all"]},
+    },
+    "position": {
+        "not that one": {"dislike": ["S1"]},
+        "not the second one": {"dislike": ["S2"]},
+        "seen the first one already": {"seen": ["S1"]},
+    },
+    "ask": {
+        "who directed the first one": {"act": "ask", "of": ["S1"]},
+        "what's it about": {"act": "ask", "of": ["S1"]},
+    },
+    "why": {"why that one": {"act": "why", "of": ["S1"]}, "why the second one": {"act": "why", "of": ["S2"]}},
+    "compare": {"which of the two is better": {"act": "compare", "of": ["S1", "S2"]}},
+    "more": {"something else": {}, "another one": {}},
+}
+
+
+@pytest.mark.parametrize("kind", FOLLOW_UPS)
+def test_follow_ups_that_people_write_are_met_with_one_meaning_each(world: World, kind: str) -> None:
+    asker = Asker(world, random.Random(6))
+    met: dict[str, set[Edit]] = {}
+    for _ in range(6_000):
+        example = asker.example(kind)
+        met.setdefault(example.message.lower().rstrip(".!?"), set()).add(example.edit)
+    for text, edit in FOLLOW_UPS[kind].items():
+        assert met.get(text) == {Edit.model_validate({"act": "find", **edit})}, text
+
+
+def test_a_shown_item_with_a_difference_is_liked_and_the_difference_asked_for(world: World) -> None:
+    asker = Asker(world, random.Random(10))
+    newer = [e for e in (asker.example("follow") for _ in range(6_000)) if e.message.endswith(" but newer")]
+    assert len(newer) > 5
+    assert all(e.edit.era == "newer" and e.edit.like and e.edit.act == "find" for e in newer)
+
+
+def test_going_back_to_a_genre_asks_for_it_and_gives_nothing_up(world: World) -> None:
+    asker, plural = Asker(world, random.Random(9)), lexicon()["genre_plural"]
+    heard = 0
+    for _ in range(6_000):
+        example = asker.example("follow")
+        if found := re.fullmatch(r"back to (?:the )?([\w ]+)", example.message):
+            genres = [genre for genre, names in plural.items() if found.group(1).lower() in map(str.lower, names)]
+            heard += bool(genres)
+            assert not genres or example.edit == Edit(act="find", genres=tuple(genres)), example
+    assert heard > 5
+
+
+def test_nothing_is_both_wished_and_given_up_or_refused(world: World) -> None:
+    asker = Asker(world, random.Random(7))
+    for _ in range(5_000):
+        message, edit = (example := asker.example()).message, example.edit
+        for part in edit.clear:
+            assert part == "all" or not getattr(edit, part), (message, edit)
+        assert not {*edit.genres} & {*edit.not_genres}, (message, edit)
+        assert not {*edit.moods} & {*edit.not_moods}, (message, edit)
+
+
+def test_no_blank_or_mark_is_left_in_a_message(world: World) -> None:
+    asker = Asker(world, random.Random(8))
+    for _ in range(5_000):
+        message = asker.example().message
+        assert not re.search(r"⟦|\{(find|ref|than|any\d?|not_\w+|genre_\w+|adjective)\}", message), message

@@ -1,0 +1,141 @@
+"""Words that date, that ask for another time and that give up what was wished: read by rule, not by the model.
+
+All texts are lower case and without labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from retrieval.lexicon import bare, lexicon
+
+YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
+BEFORE = re.compile(
+    r"(\b((?<!nothing )before|until|till|(?<!no )(?<!not )(older|earlier) than|up to|prior to|(no|not) newer than)"
+    r"( the)?( year)?|\bpre) ?-?$"
+)
+OR_BEFORE = re.compile(r"^ (or|and) (older|earlier|before)\b")
+AFTER = re.compile(
+    r"(\b(after|since|(?<!no )(?<!not )(newer|later|more recent) than|(no|not) older than|nothing before"
+    r"|start(ing|s)? (from|in))( the)?( year)?|\bpost) ?-?$"
+)
+OR_AFTER = re.compile(r"^( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+)")
+ERA = re.compile(
+    r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|current|"
+    r"today|ago|ancient|contemporary|dated|time|up to date)|\b(pre|post)",
+)
+KIN = re.compile(
+    r"\b(older|elder|newer) (brother|sister|sibling|son|daughter|kid|child|cousin|people|man|woman|couple)"
+)
+OLDER = re.compile(r"\b(older|earlier|vintage|further back|old-school|too (new|modern|recent))\b")
+NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b")
+PARTS = {
+    "people": r"actors?|actress(es)?|directors?|cast|stars?|who(ever)?|anyone|him|hers?|them",
+    "genres": r"genres?|categor(y|ies)|types?|sorts?|kinds?",
+    "moods": r"moods?|tones?|vibes?|feel(ing)?",
+    "countries": r"countr(y|ies)|where(ver)?|from|there|anywhere|foreign",
+    "languages": r"languages?|subtitle[sd]?|subs|dubbed|spoken|speak|read(ing)?",
+    "years": r"years?|decades?|eras?|dates?|when|old|new|\d*\d0s",
+    "about": r"topics?|subjects?|plots?|story|stories|themes?|about",
+    "like": r"similar|like|comparison",
+    "kind": r"formats?|kinds?|series|shows?",
+}
+NAMES = {part: re.compile(rf"\b({words})\b") for part, words in PARTS.items()}
+SOME = re.compile(
+    r"\b(forget|never ?mind|what(so)?ever|whichever|matters?|mind|care|ignore|drop|scrap|scratch|fine|ok|okay|alright|"
+    r"open|flexible|necessarily|(have|has|need|needs) to be|needn'?t|important|no longer|any ?more|not (just|only)|"
+    r"up to you|no particular|in particular|both|irrelevant|skip the|leave out the|"
+    rf"(any|all|other) ({'|'.join(PARTS.values())}))\b",
+)
+ALL = re.compile(
+    r"\b(forget|never ?mind|ignore|scrap|scratch|reset|wipe|erase|clear|clean|throw|square one|from the top|fresh|"
+    r"(start|begin|try|go) (over|again|anew)|new (search|request|idea|topic|wish)|change of plans?|"
+    r"(completely|totally|entirely|wholly) (different|new)|(else|different) entirely)\b",
+)
+
+
+def years_said(words: str) -> tuple[tuple[int, int], ...]:
+    """The spans that years and decades in ``words`` can mean, 0 for an open end; none without any."""
+    found = list(_dates(words))
+    if not found:
+        return ()
+    first, last = min(date.first for date in found), max(date.last for date in found)
+    if len({(date.first, date.last) for date in found}) > 1:
+        return ((first, last),)
+    for date in found:
+        before, after = words[: date.start], words[date.end :]
+        if AFTER.search(before) or OR_AFTER.search(after):
+            return ((first, 0), (last + 1, 0))
+        if BEFORE.search(before) or OR_BEFORE.search(after):
+            return ((0, first - 1), (0, last))
+    return ((first, last),)
+
+
+@dataclass(frozen=True)
+class _Date:
+    """A year or decade and where it stands."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+def _dates(words: str) -> Iterator[_Date]:
+    for match in YEAR.finditer(words):
+        year = int(match.group(1))
+        yield _Date(year, year + 9 if match.group(2) else year, match.start(), match.end())
+    for decade, pattern in _decades().items():
+        for match in pattern.finditer(words):
+            yield _Date(decade, decade + 9, match.start(), match.end())
+
+
+@cache
+def _decades() -> Mapping[int, re.Pattern[str]]:
+    """What names each decade in words; a year with its century is read by `YEAR`."""
+    return {
+        int(decade): re.compile(
+            "|".join(rf"(?<![\w']){re.escape(bare(p))}\b" for p in sorted(more, key=len, reverse=True))
+        )
+        for decade, more in lexicon()["decades"].items()
+    }
+
+
+def outright_eras(words: str) -> tuple[str, ...]:
+    """``older`` or ``newer`` where ``words`` ask for it in known words, both where they ask for both."""
+    words = KIN.sub(" ", words)
+    longest = {
+        era: max((len(phrase) for phrase in more if spelt(phrase.lower(), words)), default=0)
+        for era, more in lexicon()["era"].items()
+    }
+    if any(longest.values()):
+        return tuple(era for era, length in longest.items() if length == max(longest.values()))
+    return tuple(era for era, cue in (("older", OLDER), ("newer", NEWER)) if cue.search(words))
+
+
+def eras_said(words: str) -> tuple[str, ...]:
+    """``older``, ``newer`` or both, as far as ``words`` leave it open; none where they speak of no time."""
+    return outright_eras(words) or (("older", "newer") if ERA.search(words) else ())
+
+
+def gives_up(words: str) -> bool:
+    """True when ``words`` may give up some part of what was wished, if it is named beside."""
+    return SOME.search(words) is not None
+
+
+def gives_up_all(words: str) -> bool:
+    """True when ``words`` may give up everything that was wished."""
+    return ALL.search(words) is not None
+
+
+def parts_named(words: str) -> set[str]:
+    """The parts of a wish that ``words`` name by what they are: year, language, actor ..."""
+    return {part for part, name in NAMES.items() if name.search(words)}
+
+
+def spelt(phrase: str, words: str) -> bool:
+    """True when ``phrase`` stands in ``words`` letter by letter, between other words."""
+    return phrase in words and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", words) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import mimetypes
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,26 +60,11 @@ def _add_pages(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html")
 
-    app.add_api_route("/", page, include_in_schema=False)
-    swagger = _swagger_folder()
-    if swagger is None:
-        return
-
     async def docs() -> FileResponse:
         return FileResponse(WEB / "docs.html")
 
-    app.mount("/swagger", StaticFiles(directory=swagger), name="swagger")
+    app.add_api_route("/", page, include_in_schema=False)
     app.add_api_route("/docs", docs, include_in_schema=False)
-
-
-def _swagger_folder() -> Path | None:
-    """Swagger UI as vLLM's package brings it along; None where vLLM runs on another machine."""
-    found = importlib.util.find_spec("vllm")
-    for place in (found.submodule_search_locations or ()) if found else ():
-        folder = Path(place) / "entrypoints" / "serve" / "instrumentator" / "static"
-        if (folder / "swagger-ui-bundle.js").is_file():
-            return folder
-    return None
 
 
 def _version() -> str:

@@ -22,6 +22,7 @@ from assistant.dialogue.edit import Act
 from assistant.dialogue.rank import MOST_CANDIDATES, Ranked, Ranker
 from assistant.dialogue.reasons import reason
 from assistant.dialogue.respond import Brief, Outcome, Responder
+from assistant.dialogue.stops import Stops
 from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Task, Text, TurnRequest
 from assistant.dialogue.understand import Reading, Understander
 from assistant.engine.gateway import Engine
@@ -69,10 +70,16 @@ class Assistant:
         turn = await self._chain.ainvoke(Turn(request))
         brief = self._brief(turn)
         yield self._plan(turn, brief)
-        started, outcome = time.perf_counter(), Outcome()
+        started, outcome, stops = time.perf_counter(), Outcome(), Stops(request.stop)
         async with aclosing(self._responder.stream(brief, request, outcome)) as sentences:
             async for sentence in sentences:
-                yield Text(sentence)
+                if shown := stops.push(sentence):
+                    yield Text(shown)
+                if stops.reached:
+                    outcome.finish_reason = "stop"
+                    break
+        if rest := stops.rest():
+            yield Text(rest)
         timings = {**turn.timings, "respond": time.perf_counter() - started}
         yield Done(outcome.finish_reason, turn.read.usage + outcome.usage, timings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,10 @@ def find(message: str) -> str:
     return '{"act":"find","genres":["horror"]}'
 
 
-async def answer(assistant: Assistant, *contents: str, wish: Wish | None = None, max_tokens: int = 256) -> list[Event]:
+async def answer(assistant: Assistant, *contents: str, **fields: Any) -> list[Event]:
     roles = ("user", "assistant")
     messages = tuple(ChatMessage(roles[at % 2], text) for at, text in enumerate(contents))
-    request = TurnRequest(messages, "sotto", wish=wish, max_tokens=max_tokens)
+    request = TurnRequest(messages, "sotto", **fields)
     return [event async for event in assistant.stream(request)]
 
 
@@ -184,3 +185,50 @@ async def test_a_reading_that_finds_nothing_where_a_genre_is_said_is_asked_for_o
     plan = plan_of(await answer(assistant, "some horror please"))
     assert plan.wish.genres == ("horror",)
     assert engine.schemas[1]["required"] == ["act", "genres"]
+
+
+async def test_a_stop_ends_the_reply_in_the_text_that_is_shown(library: Library) -> None:
+    assistant, engine = make(library, find, "It is [1.genres]. Start with [1]. Then [2]. And [3].")
+    events = await answer(assistant, "horror", stop=("Start with A", "zz"))
+    done = events[-1]
+    assert text_of(events).endswith(". ")
+    assert "Start" not in text_of(events)
+    assert isinstance(done, Done)
+    assert done.finish_reason == "stop"
+    assert engine.closed == 1
+
+
+async def test_a_stop_within_the_name_of_an_item_cuts_there(library: Library) -> None:
+    assistant, _ = make(library, find, "Start with [1]. Then [2].", "x", "x")
+    events = await answer(assistant, "horror")
+    label = plan_of(events).items[0].label
+    assistant, _ = make(library, find, "Start with [1]. Then [2].")
+    assert text_of(await answer(assistant, "horror", stop=(label[3:],))) == f"Start with {label[:3]}"
+
+
+async def test_a_reply_that_is_broken_off_is_counted_all_the_same(library: Library) -> None:
+    assistant, engine = make(library, find, "Start with [1]. Then [2]. And [3]. Bye.")
+    done = (await answer(assistant, "horror", stop=("Then",)))[-1]
+    assert isinstance(done, Done)
+    assert done.usage.prompt_tokens == 7 + len(engine.prompts[-1])
+    assert done.usage.completion_tokens >= 3 + len("Start with [1]. Then [2]. ")
+
+
+@pytest.mark.parametrize("limit", [1, 5, 30])
+async def test_a_reply_is_never_longer_than_its_limit_even_where_it_falls_back(library: Library, limit: int) -> None:
+    assistant, _ = make(library, find, "[9].", "[9].", "[9].")
+    events = await answer(assistant, "horror", max_tokens=limit)
+    done = events[-1]
+    assert text_of(events) == ""
+    assert isinstance(done, Done)
+    assert done.finish_reason == "length"
+
+
+async def test_one_seed_gives_one_sampling_and_one_order(library: Library) -> None:
+    seen = []
+    for seed in (5, 5, 6):
+        assistant, engine = make(library, find, "Start with [1].")
+        plan = plan_of(await answer(assistant, "horror", seed=seed, temperature=0.8))
+        seen.append(([one.id for one in plan.recommendations], engine.prompts, engine.samplings))
+    assert seen[0] == seen[1]
+    assert [(one.seed, one.temperature) for one in seen[2][2]] == [(6, 0.8)]

@@ -16,6 +16,8 @@ ItemId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Ids = Annotated[tuple[ItemId, ...], Field(max_length=200)]
 Facets = Annotated[tuple[Facet, ...], Field(max_length=30)]
 Names = Annotated[tuple[Text, ...], Field(max_length=30)]
+FIRST_YEAR, LAST_YEAR = -9999, 9999
+Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
 
 DEFAULT_COUNT = 3
 MAX_COUNT = 10
@@ -51,8 +53,8 @@ class Wish(BaseModel):
     not_moods: Facets = ()
     countries: Facets = ()
     languages: Facets = ()
-    year_from: int | None = None
-    year_to: int | None = None
+    year_from: Year | None = None
+    year_to: Year | None = None
     kind: Facet | None = None
     about: Annotated[str, StringConstraints(strip_whitespace=True, max_length=400)] = ""
     count: Annotated[int, Field(ge=1, le=MAX_COUNT)] = DEFAULT_COUNT

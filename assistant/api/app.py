@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from assistant.api import chat, errors, health, items, models
+from assistant.api import chat, errors, health, items, models, recommendations
 from assistant.api.deps import HEARTBEAT_SECONDS, Assistant, Engine, Library, Serving
 from assistant.api.guard import Guard, allowed_hosts
 from assistant.settings import Settings
@@ -46,7 +46,7 @@ def create_app(
     app.state.serving = Serving(settings, assistant, library, engine, heartbeat)
     errors.install(app)
     app.add_middleware(Guard, hosts=allowed_hosts(settings.host))
-    for router in (chat.router, models.router, items.router, health.router):
+    for router in (chat.router, recommendations.router, models.router, items.router, health.router):
         app.include_router(router)
     _add_pages(app)
     return app

@@ -12,7 +12,7 @@ from typing import Any
 
 from assistant.dialogue.edit import Edit
 from retrieval.item import Item
-from retrieval.wish import MAX_COUNT, Wish
+from retrieval.wish import FIRST_YEAR, LAST_YEAR, MAX_COUNT, Wish
 
 RECENT = 50
 
@@ -97,11 +97,11 @@ def _years(fields: dict[str, Any], edit: Edit, shown: Sequence[Item]) -> None:
     if edit.era == "older":
         # Older than the oldest shown; a lower bound that no longer leaves room is given up.
         last = min(years) - 1 if years else (fields["year_to"] or fields["year_from"] or 1990) - 10
-        fields["year_to"] = last
+        fields["year_to"] = last = max(last, FIRST_YEAR)
         if fields["year_from"] and fields["year_from"] > last:
             fields["year_from"] = None
     else:
         first = max(years) + 1 if years else (fields["year_from"] or fields["year_to"] or 2005) + 5
-        fields["year_from"] = first
+        fields["year_from"] = first = min(first, LAST_YEAR)
         if fields["year_to"] and fields["year_to"] < first:
             fields["year_to"] = None

@@ -138,11 +138,19 @@ class Library:
                     self._linker.remove(item_id)
             self._save()
 
-    def search(self, wish: Wish, text: str = "", k: int = 20, seed_exclude: Collection[str] = ()) -> list[Candidate]:
+    def search(
+        self,
+        wish: Wish,
+        text: str = "",
+        k: int = 20,
+        seed_exclude: Collection[str] = (),
+        *,
+        varied: bool = True,
+    ) -> list[Candidate]:
         """At most ``k`` items that meet every hard constraint of ``wish``, best and varied first.
 
         ``text`` is free text to search by besides the wish's topic. What the wish likes, dislikes or has seen is never
-        among them, nor is ``seed_exclude``.
+        among them, nor is ``seed_exclude``. Without ``varied`` they are in the order of their scores alone.
         """
         words = query_text(wish, text)
         vector = self.encoder.encode([words])[0] if words else None
@@ -155,7 +163,7 @@ class Library:
             rows = self._candidates(query, mask, max(POOL * k, _LEAST_POOL))
             vectors = self.index.vectors(rows)
             parts = components(wish, query, rows, vectors, self._columns, self.weights)
-            return self._varied(wish, rows, vectors, parts, k)
+            return self._best(wish, rows, vectors, parts, k, varied=varied)
 
     def search_relaxed(
         self, wish: Wish, text: str = "", k: int = 20, seed_exclude: Collection[str] = ()
@@ -191,12 +199,14 @@ class Library:
             found.append(near[near >= 0])
         return np.unique(np.concatenate(found))
 
-    def _varied(
-        self, wish: Wish, rows: IntArray, vectors: FloatArray, parts: dict[str, FloatArray], k: int
+    def _best(
+        self, wish: Wish, rows: IntArray, vectors: FloatArray, parts: dict[str, FloatArray], k: int, *, varied: bool
     ) -> list[Candidate]:
         """The ``k`` candidates to return, of the rows with the best scores so far."""
         scores = total(parts)
-        best = np.lexsort((rows, -scores))[: max(POOL * k, _LEAST_POOL)]
+        # What the liked ones share, and variety, may bring up items from behind the first k.
+        pool_size = max(POOL * k, _LEAST_POOL) if varied or wish.like else k
+        best = np.lexsort((rows, -scores))[:pool_size]
         items = {item.id: item for item in self.catalogue.many(self.index.ids[row] for row in rows[best])}
         best = np.array([place for place in best if self.index.ids[rows[place]] in items], dtype=np.int64)
         pool = [items[self.index.ids[rows[place]]] for place in best]
@@ -204,7 +214,8 @@ class Library:
         if liked := self.catalogue.many(wish.like[-_LIKED_ASKED:]):
             shares["kin"] = self.weights.kin * np.array([kinship(item, liked) for item in pool], dtype=np.float32)
         scores = total(shares)
-        order = diversify(scores, vectors[best], [series_name(item.title) for item in pool], k)
+        series = [series_name(item.title) for item in pool]
+        order = diversify(scores, vectors[best], series, k) if varied else np.argsort(-scores, kind="stable")[:k]
         return [
             Candidate(pool[place], float(scores[place]), {name: float(share[place]) for name, share in shares.items()})
             for place in order

@@ -18,6 +18,8 @@ MAX_VALUES = 30
 Ids = Annotated[tuple[ItemId, ...], Field(max_length=MAX_IDS)]
 Facets = Annotated[tuple[Facet, ...], Field(max_length=MAX_VALUES)]
 Names = Annotated[tuple[Text, ...], Field(max_length=MAX_VALUES)]
+FIRST_YEAR, LAST_YEAR = -9999, 9999
+Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
 
 DEFAULT_COUNT = 3
 MAX_COUNT = 10
@@ -53,8 +55,8 @@ class Wish(BaseModel):
     not_moods: Facets = ()
     countries: Facets = ()
     languages: Facets = ()
-    year_from: int | None = None
-    year_to: int | None = None
+    year_from: Year | None = None
+    year_to: Year | None = None
     kind: Facet | None = None
     about: Annotated[str, StringConstraints(strip_whitespace=True, max_length=400)] = ""
     count: Annotated[int, Field(ge=1, le=MAX_COUNT)] = DEFAULT_COUNT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import mimetypes
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from assistant.api import chat, errors, health, items, models
+from assistant.api import chat, errors, health, items, models, recommendations
 from assistant.api.deps import HEARTBEAT_SECONDS, Assistant, Engine, Library, Serving
 from assistant.api.guard import Guard, allowed_hosts
 from assistant.settings import Settings
@@ -47,7 +46,7 @@ def create_app(
     app.state.serving = Serving(settings, assistant, library, engine, heartbeat)
     errors.install(app)
     app.add_middleware(Guard, hosts=allowed_hosts(settings.host))
-    for router in (chat.router, models.router, items.router, health.router):
+    for router in (chat.router, recommendations.router, models.router, items.router, health.router):
         app.include_router(router)
     _add_pages(app)
     return app
@@ -61,26 +60,11 @@ def _add_pages(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html")
 
-    app.add_api_route("/", page, include_in_schema=False)
-    swagger = _swagger_folder()
-    if swagger is None:
-        return
-
     async def docs() -> FileResponse:
         return FileResponse(WEB / "docs.html")
 
-    app.mount("/swagger", StaticFiles(directory=swagger), name="swagger")
+    app.add_api_route("/", page, include_in_schema=False)
     app.add_api_route("/docs", docs, include_in_schema=False)
-
-
-def _swagger_folder() -> Path | None:
-    """Swagger UI as vLLM's package brings it along; None where vLLM runs on another machine."""
-    found = importlib.util.find_spec("vllm")
-    for place in (found.submodule_search_locations or ()) if found else ():
-        folder = Path(place) / "entrypoints" / "serve" / "instrumentator" / "static"
-        if (folder / "swagger-ui-bundle.js").is_file():
-            return folder
-    return None
 
 
 def _version() -> str:

@@ -15,9 +15,11 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from assistant.api.deps import MODEL, Serving, ServingDep
+from assistant.api import examples, tools
+from assistant.api.deps import MODEL, ServingDep
 from assistant.api.errors import problem_of
 from assistant.api.models import known_model
+from assistant.api.replay import replay
 from assistant.api.schemas import (
     MAX_REPLY_TOKENS,
     ChatCompletion,
@@ -28,6 +30,7 @@ from assistant.api.schemas import (
     ReplyMessage,
     TokenUsage,
 )
+from assistant.api.tools import ToolCall, ToolMode
 from assistant.api.turns import events, unless_gone
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
@@ -35,28 +38,38 @@ router = APIRouter(tags=["chat"])
 
 _STREAMED = {
     "description": "The reply. With `stream: true`, server-sent events of `chat.completion.chunk` objects.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {
+        "application/json": {"example": examples.COMPLETION},
+        "text/event-stream": {"schema": {"type": "string"}, "example": examples.STREAM},
+    },
 }
 _STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _HEARTBEAT = b": waiting\n\n"
 _END = b"data: [DONE]\n\n"
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, responses={200: _STREAMED})
+@router.post(
+    "/v1/chat/completions",
+    summary="Answer a conversation",
+    response_model=ChatCompletion,
+    responses={200: _STREAMED},
+)
 async def create_chat_completion(body: ChatRequest, request: Request, serving: ServingDep) -> Any:
     """Answers the conversation's last message with a reply and recommendations.
 
     Send the whole conversation each time, and the `wish` of the last answer with it: the server keeps neither.
     """
     known_model(body.model)
-    turn = turn_request(body)
+    if body.messages[-1].role == "tool":
+        stream = replay(body.messages)
+    else:
+        stream = events(serving.assistant, turn_request(body), serving.heartbeat)
     if not body.stream:
-        return await unless_gone(request, _whole(serving, turn))
-    stream = events(serving.assistant, turn, serving.heartbeat)
+        return await unless_gone(request, _whole(stream, body.calls))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = _Chunks(include_usage=include_usage)
+    chunks = _Chunks(body.calls, include_usage=include_usage)
     frames = _frames(first, stream, chunks, request.state.request_id)
     return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
@@ -83,9 +96,9 @@ def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
 
 
-async def _whole(serving: Serving, turn: TurnRequest) -> ChatCompletion:
+async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode) -> ChatCompletion:
     plan, done, pieces = None, None, []
-    async with aclosing(events(serving.assistant, turn, serving.heartbeat)) as stream:
+    async with aclosing(stream):
         async for event in stream:
             match event:
                 case Plan():
@@ -97,12 +110,13 @@ async def _whole(serving: Serving, turn: TurnRequest) -> ChatCompletion:
     if plan is None or done is None:
         raise RuntimeError("the dialogue ended without a plan or an end")
     additions = _additions(plan)
-    message = ReplyMessage(content="".join(pieces), **additions)
+    call = _call(plan, calls)
+    message = ReplyMessage(content="".join(pieces), tool_calls=None if call is None else (call,), **additions)
     return ChatCompletion(
         id=_completion_id(),
         created=int(time.time()),
         model=MODEL,
-        choices=(Choice(message=message, finish_reason=done.finish_reason),),
+        choices=(Choice(message=message, finish_reason=_finish_reason(done, call)),),
         usage=TokenUsage.of(done.usage),
         **additions,
     )
@@ -132,7 +146,9 @@ async def _next(stream: AsyncGenerator[Event | None]) -> Event | None:
 class _Chunks:
     """Writes a turn's events as the frames of one completion."""
 
-    def __init__(self, *, include_usage: bool) -> None:
+    def __init__(self, calls: ToolMode, *, include_usage: bool) -> None:
+        self._calls = calls
+        self._call: ToolCall | None = None
         self._usage = {"usage": None} if include_usage else {}
         self._head = {
             "id": _completion_id(),
@@ -146,11 +162,14 @@ class _Chunks:
         match event:
             case Plan():
                 extra = Grounding(**_additions(event)).model_dump(mode="json")
+                self._call = _call(event, self._calls)
                 return [self._chunk({"role": "assistant", "content": ""}), self._chunk(extra, extra=extra)]
             case Text():
                 return [self._chunk({"content": event.text})]
             case Done():
-                frames = [self._chunk({}, finish_reason=event.finish_reason)]
+                called = [] if self._call is None else [{"index": 0, **self._call.model_dump()}]
+                frames = [self._chunk({"tool_calls": called})] if called else []
+                frames.append(self._chunk({}, finish_reason=_finish_reason(event, self._call)))
                 if self._usage:
                     usage = TokenUsage.of(event.usage).model_dump()
                     frames.append(_frame({**self._head, "choices": [], "usage": usage}))
@@ -172,6 +191,16 @@ def _additions(plan: Plan) -> dict[str, Any]:
         "recommendation_id": plan.recommendation_id,
         "wish": plan.wish,
     }
+
+
+def _call(plan: Plan, calls: ToolMode) -> ToolCall | None:
+    if calls == "required" or (calls == "auto" and plan.recommendations):
+        return tools.call(Grounding(**_additions(plan)))
+    return None
+
+
+def _finish_reason(done: Done, call: ToolCall | None) -> str:
+    return "tool_calls" if call is not None and done.finish_reason == "stop" else done.finish_reason
 
 
 def _frame(data: dict[str, Any]) -> bytes:

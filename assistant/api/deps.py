@@ -5,16 +5,18 @@ The protocols say all that the API needs of the dialogue, retrieval and the engi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from time import time
 from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
-from assistant.dialogue.types import Event, TurnRequest
+from assistant.dialogue.types import Event, Plan, TurnRequest, WishRequest
 from assistant.settings import Settings
 from retrieval.item import Item
+from retrieval.search import Candidate
+from retrieval.wish import Wish
 
 MODEL = "sotto"
 HEARTBEAT_SECONDS = 10.0
@@ -25,6 +27,10 @@ class Assistant(Protocol):
 
     def stream(self, request: TurnRequest) -> AsyncIterator[Event]:
         """A `Plan`, then pieces of `Text`, then `Done`; an async generator, whose closing aborts the generation."""
+        ...
+
+    async def recommend(self, request: WishRequest) -> Plan:
+        """What is recommended for a wish that comes as data."""
         ...
 
 
@@ -44,6 +50,18 @@ class Library(Protocol):
     @property
     def catalogue(self) -> Catalogue:
         """The items themselves."""
+        ...
+
+    def search(
+        self,
+        wish: Wish,
+        text: str = "",
+        k: int = 20,
+        seed_exclude: Collection[str] = (),
+        *,
+        varied: bool = True,
+    ) -> list[Candidate]:
+        """At most ``k`` items that fit, best first; see `retrieval.search.Library.search`."""
         ...
 
 
@@ -74,8 +92,15 @@ def _serving(request: Request) -> Serving:
 ServingDep = Annotated[Serving, Depends(_serving)]
 
 
-def _catalogue(serving: ServingDep) -> Catalogue:
-    return serving.library.catalogue
+def _library(serving: ServingDep) -> Library:
+    return serving.library
+
+
+LibraryDep = Annotated[Library, Depends(_library)]
+
+
+def _catalogue(library: LibraryDep) -> Catalogue:
+    return library.catalogue
 
 
 CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]

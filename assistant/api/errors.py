@@ -15,9 +15,10 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from assistant.api import examples
 from assistant.errors import (
     EngineError,
     EngineTimeout,
@@ -51,6 +52,8 @@ class ErrorDetail(BaseModel):
 
 class ErrorBody(BaseModel):
     """What every answer of status 400 and above holds."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ERROR]})
 
     error: ErrorDetail
 

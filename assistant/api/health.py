@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from assistant.api import examples
 from assistant.api.deps import Serving, ServingDep
 from assistant.api.errors import ErrorBody, Problem
 from assistant.errors import EngineError
@@ -35,16 +36,23 @@ class Readiness(BaseModel):
 class Unready(ErrorBody):
     """``missing`` maps each part that does not answer to the reason."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.UNREADY]})
+
     missing: dict[str, str]
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Whether the server runs", responses=examples.answers(examples.HEALTH))
 async def healthz() -> Health:
     """Answers as long as the server runs."""
     return Health()
 
 
-@router.get("/readyz", response_model=Readiness, responses={503: {"model": Unready}})
+@router.get(
+    "/readyz",
+    summary="Whether it can hold a conversation",
+    response_model=Readiness,
+    responses={**examples.answers(examples.READY), 503: {"model": Unready}},
+)
 async def readyz(serving: ServingDep) -> Any:
     """Answers 200 when the engine answers and the index is loaded, else 503 with what is missing."""
     items = len(serving.library.catalogue)

@@ -1,20 +1,126 @@
-"""GET /v1/items/{id}: an item's record."""
+"""The catalogue: /v1/items searches it, /v1/items/{id} reads one record, /v1/items:similar finds neighbours.
+
+The functions are not coroutines, so that embedding and search run beside the event loop.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated, Any, Literal
 
-from assistant.api.deps import CatalogueDep
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from assistant.api import examples
+from assistant.api.deps import CatalogueDep, LibraryDep
 from assistant.errors import NotFound
-from retrieval.item import Item
+from retrieval.item import Facet, Item
+from retrieval.search import Candidate
+from retrieval.wish import Facets, Ids, ItemId, Names, Wish, Year
+
+MOST_FOUND = 200
+MOST_SHOWN = 50
+MOST_SIMILAR_TO = 20
 
 router = APIRouter(tags=["items"])
 
 
-@router.get("/v1/items/{item_id}")
-async def read_item(item_id: str, catalogue: CatalogueDep) -> Item:
-    """Every field of one item of the catalogue."""
-    item = catalogue.get(item_id)
+class Filters(BaseModel):
+    """Hard constraints. All of ``genres`` and one of ``people``, ``countries`` and ``languages`` must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    genres: Facets = ()
+    not_genres: Facets = ()
+    not_moods: Facets = ()
+    people: Names = ()
+    not_people: Names = ()
+    countries: Facets = ()
+    languages: Facets = ()
+    kind: Facet | None = None
+    year_from: Annotated[Year | None, Field(description="The first year, inclusive.")] = None
+    year_to: Annotated[Year | None, Field(description="The last year, inclusive.")] = None
+    limit: Annotated[int, Field(ge=1, le=MOST_SHOWN, description="At most so many items.")] = 20
+
+    def wish(self, **leanings: Any) -> Wish:
+        """The constraints as a wish, with ``leanings`` beside them."""
+        return Wish(**{name: getattr(self, name) for name in Filters.model_fields if name != "limit"}, **leanings)
+
+
+class ItemQuery(Filters):
+    """What to look for."""
+
+    query: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, max_length=400),
+        Field(description="Free text; without it, the best known items come first.", examples=["a slow space film"]),
+    ] = ""
+    offset: Annotated[
+        int, Field(ge=0, lt=MOST_FOUND, description=f"Passes over so many; {MOST_FOUND} results can be reached.")
+    ] = 0
+
+
+class SimilarQuery(Filters):
+    """Items whose neighbours are wanted, and what else must hold."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SIMILAR]})
+
+    ids: Annotated[tuple[ItemId, ...], Field(min_length=1, max_length=MOST_SIMILAR_TO)]
+    exclude: Annotated[Ids, Field(description="Ids that are not wanted back, besides `ids`.")] = ()
+
+
+class FoundItem(Item):
+    """An item with ``score``, by which results are ordered: higher is nearer, and it says nothing by itself."""
+
+    score: float
+
+    @classmethod
+    def of(cls, found: Candidate) -> FoundItem:
+        """The wire's form of ``found``."""
+        return cls(**dict(found.item), score=round(found.score, 4))
+
+
+class ItemList(BaseModel):
+    """Items, best first. ``has_more`` says whether a larger ``offset`` or ``limit`` brings others."""
+
+    object: Literal["list"] = "list"
+    data: tuple[FoundItem, ...]
+    has_more: bool
+
+
+@router.get(
+    "/v1/items", summary="Search the catalogue", response_model=ItemList, responses=examples.answers(examples.FOUND)
+)
+def search_items(asked: Annotated[ItemQuery, Query()], library: LibraryDep) -> Any:
+    """Finds items by meaning, under hard constraints; give a parameter several times for several values."""
+    found = library.search(asked.wish(), asked.query, MOST_FOUND, varied=False)
+    page = found[asked.offset : asked.offset + asked.limit]
+    return ItemList(data=tuple(map(FoundItem.of, page)), has_more=len(found) > asked.offset + len(page))
+
+
+@router.post(
+    "/v1/items:similar",
+    summary="Find similar items",
+    response_model=ItemList,
+    responses=examples.answers(examples.FOUND),
+)
+def similar_items(asked: SimilarQuery, library: LibraryDep) -> Any:
+    """Finds the varied neighbours of one or more items; never those items themselves."""
+    for item_id in asked.ids:
+        _existing(library.catalogue.get(item_id), item_id)
+    found = library.search(asked.wish(like=asked.ids), k=asked.limit + 1, seed_exclude=asked.exclude)
+    return ItemList(data=tuple(map(FoundItem.of, found[: asked.limit])), has_more=len(found) > asked.limit)
+
+
+@router.get("/v1/items/{item_id}", summary="Read an item", responses=examples.answers(examples.ITEM))
+def read_item(
+    item_id: Annotated[str, Path(description="Comes with each recommendation.", examples=["solaris-1972"])],
+    catalogue: CatalogueDep,
+) -> Item:
+    """Gives every field of one item's record."""
+    return _existing(catalogue.get(item_id), item_id)
+
+
+def _existing(item: Item | None, item_id: str) -> Item:
     if item is None:
         raise NotFound(f"There is no item {item_id!r} in the catalogue. Ids come with each recommendation.")
     return item

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
+from assistant.api import examples
 from assistant.api.deps import MODEL, ServingDep
 from assistant.errors import NotFound
 
@@ -42,13 +43,13 @@ def known_model(name: str) -> str:
     return name
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", summary="List the models", responses=examples.answers(examples.MODELS))
 async def list_models(serving: ServingDep) -> ModelList:
-    """Lists the models to talk to."""
+    """Lists the models to talk to, in OpenAI's form."""
     return ModelList(data=(Model(id=MODEL, created=serving.started),))
 
 
-@router.get("/v1/models/{model_id}")
-async def read_model(model_id: str, serving: ServingDep) -> Model:
-    """One model."""
+@router.get("/v1/models/{model_id}", summary="Read a model", responses=examples.answers(examples.MODEL))
+async def read_model(model_id: Annotated[str, Path(examples=[MODEL])], serving: ServingDep) -> Model:
+    """Gives one model, or 404 where it is not served here."""
     return Model(id=known_model(model_id), created=serving.started)

@@ -12,12 +12,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
 
+from assistant.api import examples
+from assistant.api.tools import NAME, PastToolCall, Tool, ToolCall, ToolChoice, ToolMode, offered
 from assistant.dialogue.types import Adapter, FinishReason, Recommendation, Usage
 from retrieval.wish import Wish
 
@@ -25,13 +27,8 @@ MAX_MESSAGES = 200
 MAX_CHARACTERS = 32_000
 MAX_REPLY_TOKENS = 1024
 MAX_STOPS = 4
+MAX_TOOLS = 128
 MAX_SEED = 2**63 - 1
-
-EXAMPLE_REQUEST: dict[str, JsonValue] = {
-    "model": "sotto",
-    "messages": [{"role": "user", "content": "Something like Alien, but older than 1975."}],
-    "stream": False,
-}
 
 
 def _text_of(content: Any) -> Any:
@@ -59,13 +56,15 @@ Content = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_PART}, {"type": "null"}]}),
 ]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Message(BaseModel):
-    """One message of the conversation."""
+    """One message of the conversation; ``tool_calls`` are those of an assistant's message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content = ""
+    tool_calls: Annotated[list[PastToolCall] | None, Field(max_length=MAX_TOOLS)] = None
 
 
 class StreamOptions(BaseModel):
@@ -77,9 +76,9 @@ class StreamOptions(BaseModel):
 class ChatRequest(BaseModel):
     """A chat completion request. A null field counts as one left out."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_REQUEST]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CHAT]})
 
-    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    model: ModelName
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     wish: Annotated[Wish | None, Field(description="The wish of the last answer, to build on it.")] = None
     stream: bool | None = False
@@ -88,9 +87,23 @@ class ChatRequest(BaseModel):
     temperature: Annotated[float | None, Field(ge=0, le=2, allow_inf_nan=False)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
     seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED)] = None
-    stop: Annotated[tuple[Stop, ...] | None, Field(max_length=MAX_STOPS), BeforeValidator(_listed)] = None
+    stop: Annotated[
+        tuple[Stop, ...] | None,
+        Field(max_length=MAX_STOPS, description="The reply ends before the first of these."),
+        BeforeValidator(_listed),
+    ] = None
     max_tokens: Annotated[int | None, Field(ge=1, description=f"At most {MAX_REPLY_TOKENS} are written.")] = None
     max_completion_tokens: Annotated[int | None, Field(ge=1, description="Goes before `max_tokens`.")] = None
+    tools: Annotated[
+        list[Tool] | None,
+        Field(max_length=MAX_TOOLS, description=f"Declare `{NAME}` to get what is recommended as a tool call too."),
+    ] = None
+    tool_choice: ToolChoice = "auto"
+
+    @property
+    def calls(self) -> ToolMode:
+        """Whether the reply is to carry a tool call; never where the last one is answered only now."""
+        return self.tool_choice if offered(self.tools) and self.messages[-1].role == "user" else "none"
 
     @field_validator("n")
     @classmethod
@@ -102,11 +115,19 @@ class ChatRequest(BaseModel):
     @field_validator("messages")
     @classmethod
     def _ends_with_the_user(cls, messages: list[Message]) -> list[Message]:
-        if messages[-1].role != "user":
-            raise ValueError(f"the last message must be the user's, and it is of role {messages[-1].role}")
-        if not messages[-1].content.strip():
+        last = messages[-1]
+        if last.role not in {"user", "tool"}:
+            raise ValueError(f"the last message must be the user's or a tool's, and it is of role {last.role}")
+        if last.role == "user" and not last.content.strip():
             raise ValueError("the last message is empty")
         return messages
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _can_be_called(cls, choice: ToolMode, info: ValidationInfo) -> ToolMode:
+        if choice == "required" and not offered(info.data.get("tools")):
+            raise ValueError(f"a call can only be required of a tool that is declared: declare {NAME} in tools")
+        return choice
 
 
 class TokenUsage(BaseModel):
@@ -141,6 +162,7 @@ class ReplyMessage(Grounding):
     role: Literal["assistant"] = "assistant"
     content: str
     refusal: None = None
+    tool_calls: Annotated[tuple[ToolCall] | None, Field(exclude_if=lambda calls: calls is None)] = None
 
 
 class Choice(BaseModel):
@@ -149,7 +171,7 @@ class Choice(BaseModel):
     index: Literal[0] = 0
     message: ReplyMessage
     logprobs: None = None
-    finish_reason: FinishReason
+    finish_reason: FinishReason | Literal["tool_calls"]
 
 
 class ChatCompletion(Grounding):

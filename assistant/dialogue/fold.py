@@ -14,7 +14,7 @@ from typing import Any
 
 from assistant.dialogue.edit import Edit
 from retrieval.item import Item
-from retrieval.wish import MAX_COUNT, MAX_IDS, MAX_VALUES, Wish
+from retrieval.wish import FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_IDS, MAX_VALUES, Wish
 
 
 def fold(wish: Wish, edit: Edit, titles: Mapping[str, str], people: Mapping[str, str], shown: Sequence[Item]) -> Wish:
@@ -101,11 +101,11 @@ def _years(fields: dict[str, Any], edit: Edit, measured: Sequence[int]) -> None:
             first, last = last, first
         fields["year_from"], fields["year_to"] = first or None, last or None
     elif edit.era == "older":
-        fields["year_to"] = last = _older(fields, measured)
+        fields["year_to"] = last = max(_older(fields, measured), FIRST_YEAR)
         if fields["year_from"] and fields["year_from"] > last:
             fields["year_from"] = None
     elif edit.era == "newer":
-        fields["year_from"] = first = _newer(fields, measured)
+        fields["year_from"] = first = min(_newer(fields, measured), LAST_YEAR)
         if fields["year_to"] and fields["year_to"] < first:
             fields["year_to"] = None
 

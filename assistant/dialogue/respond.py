@@ -49,7 +49,7 @@ class Responder:
         """Verified sentences, ready to show.
 
         At a sentence that does not hold, generation begins again behind the last good one with another seed, at
-        most `TRIES` times in all. If nothing good comes, the items are named plainly.
+        most `TRIES` times in all. If nothing good comes, the items are named plainly, where the limit has room for it.
         """
         slots = Slots(brief.items, brief.wish, brief.liked, brief.missing)
         verifier = Verifier(slots, self._vocabulary, brief.message)
@@ -78,12 +78,16 @@ class Responder:
             if len(outcome.objections) == faults and said.strip():
                 return
         if not said.strip() or (brief.items and not slots.numbers(said)):
-            yield plain_reply(brief)
+            plain = plain_reply(brief)
+            fits = self._count(said) + self._count(plain) <= request.max_tokens
+            outcome.finish_reason = "stop" if fits else "length"
+            if fits:
+                yield plain
 
     async def _sentences(
         self, prompt: Sequence[int], said: str, pattern: str, request: TurnRequest, attempt: int, outcome: Outcome
     ) -> AsyncGenerator[str, None]:
-        written = self._tokenizer.encode(said, add_special_tokens=False) if said else []
+        written = self._encode(said)
         left = request.max_tokens - len(written)
         if left <= 0:
             outcome.finish_reason = "length"
@@ -93,25 +97,35 @@ class Responder:
             temperature=request.temperature,
             top_p=request.top_p,
             seed=None if request.seed is None else request.seed + attempt,
-            stop=request.stop,
             pattern=pattern,
         )
         cutter = Sentences()
-        async with aclosing(
-            self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)
-        ) as deltas:
-            async for delta in deltas:
-                if delta.usage is not None:
-                    outcome.usage += delta.usage
-                if delta.finish_reason is not None:
-                    outcome.finish_reason = "length" if delta.finish_reason == "length" else "stop"
-                for sentence in cutter.push(delta.text):
-                    yield sentence
+        generated, usage = "", None
+        try:
+            async with aclosing(
+                self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)
+            ) as deltas:
+                async for delta in deltas:
+                    generated += delta.text
+                    usage = delta.usage or usage
+                    if delta.finish_reason is not None:
+                        outcome.finish_reason = "length" if delta.finish_reason == "length" else "stop"
+                    for sentence in cutter.push(delta.text):
+                        yield sentence
+        finally:
+            # The engine counts only what it ends itself; broken off here, at a fault or a stop, it is counted here.
+            outcome.usage += usage or Usage(len(prompt) + len(written), self._count(generated))
         rest = cutter.rest()
         if outcome.finish_reason == "length" and rest.rfind("[") > rest.rfind("]"):
             rest = rest[: rest.rfind("[")]  # the limit fell into the middle of a slot
         if rest:
             yield rest
+
+    def _encode(self, text: str) -> Sequence[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False) if text else []
+
+    def _count(self, text: str) -> int:
+        return len(self._encode(text))
 
 
 def plain_reply(brief: Brief) -> str:

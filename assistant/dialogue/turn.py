@@ -1,7 +1,7 @@
 """One turn of conversation: understand, retrieve, rank, respond, as a chain of LangChain runnables.
 
-    request ─ understand ─ retrieve ─ rank ─ plan ─┬─ Plan
-                                                   └─ respond ─ Text … Done
+    request ─ understand ─┬─ retrieve ─ rank ─ plan ─┬─ Plan
+    wish as data ─────────┘                          └─ respond ─ Text … Done
 
 Each stage adds to the `Turn` it is given. Nothing of a conversation is stored or logged: what a stage knows
 is gone when the turn ends.
@@ -22,7 +22,8 @@ from assistant.dialogue.edit import Act
 from assistant.dialogue.rank import MOST_CANDIDATES, Ranked, Ranker
 from assistant.dialogue.reasons import reason
 from assistant.dialogue.respond import Brief, Outcome, Responder
-from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Task, Text, TurnRequest
+from assistant.dialogue.stops import Stops
+from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Task, Text, TurnRequest, WishRequest
 from assistant.dialogue.understand import Reading, Understander
 from assistant.engine.gateway import Engine
 from prompts.build import MAX_HISTORY, ChatTokenizer
@@ -60,21 +61,32 @@ class Assistant:
         self._understander = Understander(library, engine, tokenizer)
         self._ranker = Ranker(engine, tokenizer)
         self._responder = Responder(engine, tokenizer, library.catalogue.facets)
-        self._chain: Runnable[Turn, Turn] = (
-            RunnableLambda(self._understand) | RunnableLambda(self._retrieve) | RunnableLambda(self._rank)
-        )
+        self._choose: Runnable[Turn, Turn] = RunnableLambda(self._retrieve) | RunnableLambda(self._rank)
+        self._chain: Runnable[Turn, Turn] = RunnableLambda(self._understand) | self._choose
 
     async def stream(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
         """A `Plan`, then `Text` pieces, then `Done`. Closing the iterator aborts the generation in the engine."""
         turn = await self._chain.ainvoke(Turn(request))
         brief = self._brief(turn)
         yield self._plan(turn, brief)
-        started, outcome = time.perf_counter(), Outcome()
+        started, outcome, stops = time.perf_counter(), Outcome(), Stops(request.stop)
         async with aclosing(self._responder.stream(brief, request, outcome)) as sentences:
             async for sentence in sentences:
-                yield Text(sentence)
+                if shown := stops.push(sentence):
+                    yield Text(shown)
+                if stops.reached:
+                    outcome.finish_reason = "stop"
+                    break
+        if rest := stops.rest():
+            yield Text(rest)
         timings = {**turn.timings, "respond": time.perf_counter() - started}
         yield Done(outcome.finish_reason, turn.read.usage + outcome.usage, timings)
+
+    async def recommend(self, request: WishRequest) -> Plan:
+        """What is recommended for a wish that needs no understanding: the same choice as in a turn, without a reply."""
+        asked = TurnRequest((), request.model, request.wish, seed=request.seed)
+        turn = await self._choose.ainvoke(Turn(asked, Reading.of(request.wish, request.exclude)))
+        return self._plan(turn, self._brief(turn))
 
     async def _understand(self, turn: Turn) -> Turn:
         started = time.perf_counter()
@@ -105,8 +117,11 @@ class Assistant:
         return replace(turn, ranked=ranked[: wish.count], timings=timings)
 
     def _asks_back(self, reading: Reading) -> bool:
-        """True when there is nothing to go on yet: the first reply to an empty wish is a question."""
-        return reading.wish.is_empty and not reading.past
+        """True when there is nothing to go on yet: the first reply to an empty wish is a question.
+
+        A wish that came as data has no message, and nobody to ask.
+        """
+        return bool(reading.message) and reading.wish.is_empty and not reading.past
 
     def _brief(self, turn: Turn) -> Brief:
         reading = turn.read
@@ -153,4 +168,4 @@ class Assistant:
             for rank, one in enumerate(turn.ranked, 1)
         )
         identity = f"rec_{secrets.token_hex(12)}" if recommendations else None
-        return Plan(brief.task, turn.read.wish, recommendations, brief.items, identity, Adapter())
+        return Plan(brief.task, turn.read.wish, recommendations, brief.items, identity, Adapter(), turn.relaxed)

@@ -40,6 +40,20 @@ class TurnRequest:
     stop: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class WishRequest:
+    """A wish as data, to be answered with items and no words.
+
+    ``exclude`` are ids of items that are not wanted back, besides those the wish names. ``model`` is a name the
+    engine serves; one ``seed`` gives one order.
+    """
+
+    wish: Wish
+    model: str
+    exclude: tuple[str, ...] = ()
+    seed: int | None = None
+
+
 class Recommendation(BaseModel):
     """A recommended item as clients see it. ``score`` is the share of preference, 0 to 1; ``rank`` starts at 1."""
 
@@ -79,7 +93,8 @@ class Usage:
 class Plan:
     """First event of a turn: what will be spoken about. ``items`` are the records behind ``recommendations``.
 
-    ``recommendation_id`` is None when nothing is recommended.
+    ``recommendation_id`` is None when nothing is recommended; ``relaxed`` are the parts of the wish, in plain words,
+    that were given up because nothing fits all of it.
     """
 
     task: Task
@@ -88,6 +103,7 @@ class Plan:
     items: tuple[Item, ...]
     recommendation_id: str | None
     adapter: Adapter
+    relaxed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

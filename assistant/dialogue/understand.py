@@ -62,6 +62,11 @@ class Reading:
     named: tuple[str, ...]
     usage: Usage
 
+    @classmethod
+    def of(cls, wish: Wish, past: tuple[str, ...] = ()) -> Reading:
+        """The reading of a wish that came as data: there is no message, and nothing to understand."""
+        return cls("", wish, wish, Edit(act="find"), {}, (), past, (), Usage())
+
 
 class Understander:
     """Turns conversations into readings."""

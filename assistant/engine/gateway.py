@@ -40,7 +40,7 @@ _NO_CONTROLS = dict.fromkeys(range(0x20), " ")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn. ``temperature`` 0 takes the likeliest token; ``stop`` ends the reply before its text.
+    """How a reply is drawn. ``temperature`` 0 takes the likeliest token.
 
     ``pattern`` is a regular expression that the whole text will match.
     """
@@ -49,7 +49,6 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
-    stop: tuple[str, ...] = ()
     pattern: str | None = None
 
 
@@ -216,8 +215,6 @@ def _body(prompt: Sequence[int], model: str, sampling: Sampling, schema: Mapping
     }
     if sampling.seed is not None:
         body["seed"] = sampling.seed
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
     if schema is not None:
         # That no whitespace is written between the parts is the server's setting: see assistant.engine.command.
         body["structured_outputs"] = {"json": schema}

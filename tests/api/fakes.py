@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -15,9 +15,11 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from assistant.api.app import create_app
-from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Text, TurnRequest, Usage
+from assistant.api.deps import Assistant, Library
+from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Text, TurnRequest, Usage, WishRequest
 from assistant.settings import Settings
 from retrieval.item import Item
+from retrieval.search import Candidate
 from retrieval.wish import Wish
 
 ALIEN = Item(
@@ -57,9 +59,19 @@ class ScriptedAssistant:
 
     script: Sequence[Step] = SCRIPT
     requests: list[TurnRequest] = field(default_factory=list)
+    wishes: list[WishRequest] = field(default_factory=list)
     closed: int = 0
 
-    async def stream(self, request: TurnRequest) -> AsyncIterator[Event]:
+    async def recommend(self, request: WishRequest) -> Plan:
+        """The script's first plan."""
+        self.wishes.append(request)
+        async with aclosing(self.stream(TurnRequest((), request.model))) as events:
+            async for event in events:
+                if isinstance(event, Plan):
+                    return event
+        raise RuntimeError("the script has no plan")
+
+    async def stream(self, request: TurnRequest) -> AsyncGenerator[Event]:
         self.requests.append(request)
         try:
             for step in self.script:
@@ -82,14 +94,24 @@ class FakeEngine:
 
 
 class FakeLibrary:
+    """Finds all its items, in their order, whatever is asked."""
+
     def __init__(self, *items: Item) -> None:
         self.catalogue = {item.id: item for item in items}
 
+    def search(
+        self, wish: Wish, text: str = "", k: int = 20, seed_exclude: Collection[str] = (), *, varied: bool = True
+    ) -> list[Candidate]:
+        return [Candidate(item, 0.5, {}) for item in self.catalogue.values()][:k]
 
-def app_with(assistant: ScriptedAssistant, *, engine: FakeEngine | None = None, **options: float | str) -> FastAPI:
+
+def app_with(
+    assistant: Assistant, *, engine: FakeEngine | None = None, library: Library | None = None, **options: float | str
+) -> FastAPI:
     settings = Settings(host=str(options.pop("host", "127.0.0.1")))
     heartbeat = float(options.pop("heartbeat", 10.0))
-    return create_app(settings, assistant, FakeLibrary(ALIEN, SOLARIS), engine or FakeEngine(), heartbeat=heartbeat)
+    found = library or FakeLibrary(ALIEN, SOLARIS)
+    return create_app(settings, assistant, found, engine or FakeEngine(), heartbeat=heartbeat)
 
 
 def client_of(app: FastAPI, base_url: str = "http://127.0.0.1:8000") -> httpx.AsyncClient:

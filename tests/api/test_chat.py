@@ -173,7 +173,7 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
         ({"messages": USER * 201}, "messages", "at most 200"),
         ({"messages": [{"role": "user", "content": "x" * 32_001}]}, "messages.0.content", "at most 32000"),
         ({"messages": [{"role": "user", "content": " "}]}, "messages", "empty"),
-        ({"messages": [*USER, {"role": "assistant", "content": "Hm"}]}, "messages", "must be the user's"),
+        ({"messages": [*USER, {"role": "assistant", "content": "Hm"}]}, "messages", "must be the user's or a tool's"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages.0.role", "user"),
         ({"messages": IMAGE}, "messages.0.content", "only text"),
     ],

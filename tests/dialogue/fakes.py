@@ -30,6 +30,7 @@ class ScriptedEngine:
         self.edits, self.replies = edits, list(replies)
         self.understood: list[str] = []
         self.prompts: list[str] = []
+        self.samplings: list[Sampling] = []
         self.schemas: list[Mapping[str, Any]] = []
         self.closed = 0
 
@@ -37,6 +38,7 @@ class ScriptedEngine:
         self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Delta, None]:
         self.prompts.append("".join(map(chr, prompt)))
+        self.samplings.append(sampling)
         reply = self.replies.pop(0)
         try:
             for at in range(0, min(len(reply), sampling.max_tokens), 5):

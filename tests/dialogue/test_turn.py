@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assistant.dialogue.turn import Assistant
-from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
+from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest, WishRequest
 from retrieval.search import Library
 from retrieval.wish import Wish
 from tests.dialogue.fakes import CharTokenizer, ScriptedEngine
@@ -25,10 +26,10 @@ def find(message: str) -> str:
     return '{"act":"find","genres":["horror"]}'
 
 
-async def answer(assistant: Assistant, *contents: str, wish: Wish | None = None, max_tokens: int = 256) -> list[Event]:
+async def answer(assistant: Assistant, *contents: str, **fields: Any) -> list[Event]:
     roles = ("user", "assistant")
     messages = tuple(ChatMessage(roles[at % 2], text) for at, text in enumerate(contents))
-    request = TurnRequest(messages, "sotto", wish=wish, max_tokens=max_tokens)
+    request = TurnRequest(messages, "sotto", **fields)
     return [event async for event in assistant.stream(request)]
 
 
@@ -184,3 +185,98 @@ async def test_a_reading_that_finds_nothing_where_a_genre_is_said_is_asked_for_o
     plan = plan_of(await answer(assistant, "some horror please"))
     assert plan.wish.genres == ("horror",)
     assert engine.schemas[1]["required"] == ["act", "genres"]
+
+
+async def test_a_stop_ends_the_reply_in_the_text_that_is_shown(library: Library) -> None:
+    assistant, engine = make(library, find, "It is [1.genres]. Start with [1]. Then [2]. And [3].")
+    events = await answer(assistant, "horror", stop=("Start with A", "zz"))
+    done = events[-1]
+    assert text_of(events).endswith(". ")
+    assert "Start" not in text_of(events)
+    assert isinstance(done, Done)
+    assert done.finish_reason == "stop"
+    assert engine.closed == 1
+
+
+async def test_a_stop_within_the_name_of_an_item_cuts_there(library: Library) -> None:
+    assistant, _ = make(library, find, "Start with [1]. Then [2].", "x", "x")
+    events = await answer(assistant, "horror")
+    label = plan_of(events).items[0].label
+    assistant, _ = make(library, find, "Start with [1]. Then [2].")
+    assert text_of(await answer(assistant, "horror", stop=(label[3:],))) == f"Start with {label[:3]}"
+
+
+async def test_a_reply_that_is_broken_off_is_counted_all_the_same(library: Library) -> None:
+    assistant, engine = make(library, find, "Start with [1]. Then [2]. And [3]. Bye.")
+    done = (await answer(assistant, "horror", stop=("Then",)))[-1]
+    assert isinstance(done, Done)
+    assert done.usage.prompt_tokens == 7 + len(engine.prompts[-1])
+    assert done.usage.completion_tokens >= 3 + len("Start with [1]. Then [2]. ")
+
+
+@pytest.mark.parametrize("limit", [1, 5, 30])
+async def test_a_reply_is_never_longer_than_its_limit_even_where_it_falls_back(library: Library, limit: int) -> None:
+    assistant, _ = make(library, find, "[9].", "[9].", "[9].")
+    events = await answer(assistant, "horror", max_tokens=limit)
+    done = events[-1]
+    assert text_of(events) == ""
+    assert isinstance(done, Done)
+    assert done.finish_reason == "length"
+
+
+async def test_one_seed_gives_one_sampling_and_one_order(library: Library) -> None:
+    seen = []
+    for seed in (5, 5, 6):
+        assistant, engine = make(library, find, "Start with [1].")
+        plan = plan_of(await answer(assistant, "horror", seed=seed, temperature=0.8))
+        seen.append(([one.id for one in plan.recommendations], engine.prompts, engine.samplings))
+    assert seen[0] == seen[1]
+    assert [(one.seed, one.temperature) for one in seen[2][2]] == [(6, 0.8)]
+
+
+async def test_a_wish_as_data_is_answered_with_items_and_no_words(library: Library) -> None:
+    assistant, engine = make(library, find)
+    wish = Wish(genres=("horror",), count=2)
+    plan = await assistant.recommend(WishRequest(wish, "sotto", seed=1))
+    assert plan.wish == wish
+    assert [one.rank for one in plan.recommendations] == [1, 2]
+    assert [one.id for one in plan.recommendations] == [item.id for item in plan.items]
+    assert all(
+        "horror" in item.genres and "horror" in one.reason
+        for item, one in zip(plan.items, plan.recommendations, strict=True)
+    )
+    assert plan.recommendation_id is not None
+    assert plan.relaxed == ()
+    assert engine.understood == engine.samplings == []
+
+
+async def test_a_wish_as_data_gets_what_the_same_words_get(library: Library) -> None:
+    assistant, _ = make(library, find, "Start with [1].")
+    spoken = plan_of(await answer(assistant, "horror please", seed=3))
+    assert (await assistant.recommend(WishRequest(spoken.wish, "sotto", seed=3))).recommendations == (
+        spoken.recommendations
+    )
+
+
+async def test_what_is_excluded_or_liked_does_not_come_back(library: Library) -> None:
+    assistant, _ = make(library, find)
+    first = await assistant.recommend(WishRequest(Wish(count=4), "sotto"))
+    gone = tuple(one.id for one in first.recommendations)
+    second = await assistant.recommend(WishRequest(Wish(like=gone[:1], count=10), "sotto", exclude=gone[1:]))
+    assert second.recommendations
+    assert not set(gone) & {one.id for one in second.recommendations}
+
+
+async def test_an_empty_wish_as_data_has_nobody_to_ask_back(library: Library) -> None:
+    assistant, _ = make(library, find)
+    plan = await assistant.recommend(WishRequest(Wish(), "sotto"))
+    assert (plan.task, len(plan.recommendations)) == ("recommend", 3)
+
+
+async def test_what_a_wish_as_data_gives_up_is_told(library: Library) -> None:
+    assistant, _ = make(library, find)
+    plan = await assistant.recommend(WishRequest(Wish(genres=("horror",), year_from=1700, year_to=1709), "sotto"))
+    assert (plan.task, plan.relaxed) == ("relaxed", ("1700-1709",))
+    everything = tuple(item.id for item in FILMS)
+    none = await assistant.recommend(WishRequest(Wish(), "sotto", exclude=everything))
+    assert (none.task, none.recommendations, none.recommendation_id) == ("none", (), None)

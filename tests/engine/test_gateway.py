@@ -75,7 +75,7 @@ async def test_sends_token_ids_and_only_the_sampling_asked_for() -> None:
         seen.append(request)
         return httpx.Response(200, content=REPLY)
 
-    sampling = Sampling(max_tokens=5, temperature=0.7, top_p=0.9, seed=3, stop=("\n",))
+    sampling = Sampling(max_tokens=5, temperature=0.7, top_p=0.9, seed=3)
     schema = {"type": "object"}
     await engine_over(answer).complete([7, 8], model="sotto", sampling=sampling, schema=schema)
     await engine_over(answer).complete([7], model="sotto", sampling=GREEDY)
@@ -87,12 +87,11 @@ async def test_sends_token_ids_and_only_the_sampling_asked_for() -> None:
         "temperature": 0.7,
         "top_p": 0.9,
         "seed": 3,
-        "stop": ["\n"],
         "structured_outputs": {"json": schema},
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert {"seed", "stop", "structured_outputs"}.isdisjoint(json.loads(seen[1].content))
+    assert {"seed", "structured_outputs"}.isdisjoint(json.loads(seen[1].content))
 
 
 async def test_complete_joins_the_pieces() -> None:

@@ -238,8 +238,8 @@ def test_the_docs_show_every_route_without_another_host(chat):
     asked: list[str] = []
     chat.page.on("request", lambda request: asked.append(request.url))
     base = chat.page.url
-    if not chat.page.goto(f"{base}docs").ok:
-        pytest.skip("Swagger UI comes with vLLM's package, which is not installed")
-    expect(chat.page.locator("#swagger-ui")).to_contain_text("/v1/chat/completions")
+    chat.page.goto(f"{base}docs")
+    # Swagger UI is large, and takes a busy machine a while to read.
+    expect(chat.page.locator("#swagger-ui")).to_contain_text("/v1/chat/completions", timeout=60_000)
     assert [url for url in asked if not url.startswith((base, "data:"))] == []
     assert chat.complaints == []

@@ -1,0 +1,112 @@
+"""One conversation's worth of JSON, shown as the examples of the schema: what goes in and what comes out of each route.
+
+A test holds each against the model it is an example of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+ERROR = {
+    "error": {
+        "message": "There is no item 'nothing' in the catalogue. Ids come with each recommendation.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "not_found",
+    }
+}
+
+ITEM = {
+    "id": "solaris-1972",
+    "title": "Solaris",
+    "original_title": "Солярис",
+    "year": 1972,
+    "kind": "film",
+    "genres": ["drama", "science fiction"],
+    "moods": ["slow", "thought-provoking"],
+    "countries": ["soviet union"],
+    "languages": ["russian"],
+    "people": {"director": ["Andrei Tarkovsky"], "cast": ["Donatas Banionis", "Natalya Bondarchuk"]},
+    "keywords": ["space station", "grief"],
+    "description": "A psychologist is sent to a station above an ocean that answers its visitors' grief.",
+    "popularity": 41.5,
+    "image": None,
+    "url": None,
+    "attributes": {},
+}
+FOUND = {"object": "list", "data": [{**ITEM, "score": 0.62}], "has_more": False}
+SIMILAR = {"ids": ["alien-1979"], "year_to": 1978, "limit": 5}
+
+WISH = {"like": ["alien-1979"], "genres": ["science fiction"], "year_to": 1978, "count": 3}
+GROUNDING = {
+    "recommendations": [
+        {
+            "id": "solaris-1972",
+            "title": "Solaris",
+            "year": 1972,
+            "rank": 1,
+            "score": 0.61,
+            "reason": "science fiction, 1972, like Alien (1979)",
+        }
+    ],
+    "adapter": {"name": None, "release": None, "digest": None, "arm": "base"},
+    "recommendation_id": "rec_8f1c5d0a6b3e4f7a9c2d1e0b",
+    "wish": WISH,
+}
+WISHED = {"wish": WISH, "exclude": ["stalker-1979"], "seed": 7}
+RECOMMENDED = {**GROUNDING, "relaxed": []}
+
+CHAT = {
+    "model": "sotto",
+    "messages": [{"role": "user", "content": "Something like Alien, but older than 1978."}],
+    "stream": False,
+}
+COMPLETION = {
+    "id": "chatcmpl-6f0c2a5b8d1e4f7aa0c3d6e9f2b5c8d1",
+    "object": "chat.completion",
+    "created": 1790000000,
+    "model": "sotto",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Try Solaris (1972). It is slow and thought-provoking.",
+                "refusal": None,
+                **GROUNDING,
+            },
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 812, "completion_tokens": 64, "total_tokens": 876},
+    **GROUNDING,
+}
+_HEAD = (
+    '{"id": "chatcmpl-6f0c", "object": "chat.completion.chunk", "created": 1790000000, "model": "sotto", "choices": '
+)
+STREAM = (
+    f'data: {_HEAD}[{{"index": 0, "delta": {{"content": "Try Solaris (1972). "}}, "finish_reason": null}}]}}\n\n'
+    f'data: {_HEAD}[{{"index": 0, "delta": {{}}, "finish_reason": "stop"}}]}}\n\n'
+    "data: [DONE]\n\n"
+)
+
+MODEL = {"id": "sotto", "object": "model", "created": 1790000000, "owned_by": "sotto"}
+MODELS = {"object": "list", "data": [MODEL]}
+HEALTH = {"status": "ok"}
+READY = {"status": "ready", "items": 1695}
+UNREADY = {
+    "error": {
+        "message": "Not ready: engine. It is starting, restarting or unreachable; engine.log in the logs folder says "
+        "which.",
+        "type": "server_error",
+        "param": None,
+        "code": "not_ready",
+    },
+    "missing": {"engine": "It is starting, restarting or unreachable; engine.log in the logs folder says which."},
+}
+
+
+def answers(example: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that answers ``status`` with JSON like ``example``."""
+    return {status: {"content": {"application/json": {"example": example}}}}

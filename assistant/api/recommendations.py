@@ -1,0 +1,65 @@
+"""POST /v1/recommendations: a wish as data in, items out, no words; the model ranks as in a turn of conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from assistant.api import examples
+from assistant.api.deps import MODEL, ServingDep
+from assistant.api.models import known_model
+from assistant.api.schemas import MAX_SEED, Grounding, ModelName
+from assistant.api.turns import unless_gone
+from assistant.dialogue.types import WishRequest
+from retrieval.wish import MAX_COUNT, Ids, Wish
+
+router = APIRouter(tags=["recommendations"])
+
+
+class WishedRequest(BaseModel):
+    """What is wished for, as the `wish` of a chat answer has it. A null field counts as one left out.
+
+    A field that is not known is refused, so that a misspelt one is not passed over.
+    """
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.WISHED]})
+
+    wish: Annotated[Wish, Field(description="An empty wish gets what is best known.")] = Wish()
+    count: Annotated[
+        int | None, Field(ge=1, le=MAX_COUNT, description="How many; goes before the wish's own `count`.")
+    ] = None
+    exclude: Annotated[Ids, Field(description="Ids that are not wanted back, besides those the wish names.")] = ()
+    seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED, description="One seed gives one order.")] = None
+    model: ModelName = MODEL
+
+    def request(self) -> WishRequest:
+        """What the dialogue is asked for."""
+        wish = self.wish if self.count is None else self.wish.model_copy(update={"count": self.count})
+        return WishRequest(wish, self.model, self.exclude, self.seed)
+
+
+class Recommended(Grounding):
+    """The recommended items, best first. ``relaxed`` are the parts of the wish, in plain words, that were given up.
+
+    Nothing is given up unless nothing fits the whole wish.
+    """
+
+    relaxed: tuple[str, ...]
+
+
+@router.post(
+    "/v1/recommendations",
+    summary="Recommend for a wish",
+    response_model=Recommended,
+    responses=examples.answers(examples.RECOMMENDED),
+)
+async def recommend(body: WishedRequest, request: Request, serving: ServingDep) -> Any:
+    """Ranks what fits a wish that comes as data; for clients that need no conversation.
+
+    The wish of a chat answer can be sent as it is, or edited.
+    """
+    known_model(body.model)
+    plan = await unless_gone(request, serving.assistant.recommend(body.request()))
+    return Recommended.model_validate(plan, from_attributes=True)

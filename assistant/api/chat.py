@@ -15,7 +15,8 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from assistant.api.deps import MODEL, Serving, ServingDep
+from assistant.api.admission import admitted
+from assistant.api.deps import MODEL, ServingDep
 from assistant.api.errors import problem_of
 from assistant.api.models import known_model
 from assistant.api.schemas import (
@@ -28,7 +29,7 @@ from assistant.api.schemas import (
     ReplyMessage,
     TokenUsage,
 )
-from assistant.api.turns import events, unless_gone
+from assistant.api.turns import unless_gone
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
 router = APIRouter(tags=["chat"])
@@ -49,10 +50,9 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     Send the whole conversation each time, and the `wish` of the last answer with it: the server keeps neither.
     """
     known_model(body.model)
-    turn = turn_request(body)
+    stream = admitted(request, serving, turn_request(body))
     if not body.stream:
-        return await unless_gone(request, _whole(serving, turn))
-    stream = events(serving.assistant, turn, serving.heartbeat)
+        return await unless_gone(request, _whole(stream))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -83,9 +83,9 @@ def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
 
 
-async def _whole(serving: Serving, turn: TurnRequest) -> ChatCompletion:
+async def _whole(stream: AsyncGenerator[Event | None]) -> ChatCompletion:
     plan, done, pieces = None, None, []
-    async with aclosing(events(serving.assistant, turn, serving.heartbeat)) as stream:
+    async with aclosing(stream):
         async for event in stream:
             match event:
                 case Plan():

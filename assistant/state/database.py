@@ -83,9 +83,13 @@ class Database:
             raise StateUnavailable(_unusable(self.name, error)) from error
 
     def _prepare(self) -> None:
-        with _alone(self._file) if self._file else nullcontext(), self._engine.begin() as connection:
-            exclude(connection, "migrations")
-            upgrade(connection)
+        try:
+            with _alone(self._file) if self._file else nullcontext(), self._engine.begin() as connection:
+                exclude(connection, "migrations")
+                upgrade(connection)
+        except BaseException:
+            self.close()
+            raise
 
 
 def database_url(settings: Settings) -> URL:

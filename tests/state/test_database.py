@@ -56,7 +56,8 @@ def test_a_transaction_is_whole_or_nothing(database):
             session.flush()
             raise LookupError
 
-    pytest.raises(LookupError, fail)
+    with pytest.raises(LookupError):
+        fail()
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(RateEntry)) == 0
 

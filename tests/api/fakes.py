@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,3 +128,10 @@ def served(app: Starlette, log_level: str = "warning", port: int = 0) -> Iterato
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when ``condition`` holds; TimeoutError after ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # what is waited for knows nothing of events
+            await asyncio.sleep(0.005)

@@ -12,9 +12,24 @@ from fastapi import FastAPI
 
 from assistant.api.access import duration
 from assistant.api.admission import estimated_tokens
+from assistant.api.app import create_app
 from assistant.dialogue.types import Done, Usage
 from assistant.errors import EngineUnavailable
-from tests.api.fakes import ALIEN, DONE, PLAN, SCRIPT, ScriptedAssistant, app_with, client_of, new_key, served
+from assistant.settings import Settings
+from tests.api.fakes import (
+    ALIEN,
+    DONE,
+    PLAN,
+    SCRIPT,
+    FakeEngine,
+    FakeLibrary,
+    ScriptedAssistant,
+    app_with,
+    client_of,
+    new_key,
+    served,
+    until,
+)
 
 CHAT = "/v1/chat/completions"
 WORDS = "Something like Alien"
@@ -107,25 +122,16 @@ async def test_a_conversation_that_is_too_long_is_refused_before_any_work(stream
 
 
 async def test_the_tokenizer_counts_where_there_is_one():
-    from assistant.api.app import create_app
-    from assistant.settings import Settings
-    from tests.api.fakes import FakeEngine, FakeLibrary
+    def count(text: str) -> int:
+        return len(text.split())
 
-    settings = Settings(conversation_tokens=2)
-    count = lambda text: len(text.split())  # noqa: E731
-    app = create_app(settings, ScriptedAssistant(), FakeLibrary(), FakeEngine(), count=count)
+    app = create_app(Settings(conversation_tokens=2), ScriptedAssistant(), FakeLibrary(), FakeEngine(), count=count)
     assert [(await ask(app, words)).status_code for words in ("gentle comedies", "a gentle comedy")] == [200, 400]
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_overload_is_shed_at_once_and_evenly(stream):
-    assistant = ScriptedAssistant([PLAN, 0.6, DONE])
+    assistant = ScriptedAssistant([PLAN, 1.5, DONE])
     app = app_with(assistant, turns_at_once=2, turns_waiting=2, waiting_seconds=30)
     loud, calm = new_key(app), new_key(app)
     loop = asyncio.get_running_loop()
@@ -142,9 +148,10 @@ async def test_an_overload_is_shed_at_once_and_evenly(stream):
 
 
 async def test_a_turn_that_waits_too_long_is_sent_away():
-    app = app_with(ScriptedAssistant([PLAN, 1.0, DONE]), turns_at_once=1, waiting_seconds=0.05)
+    assistant = ScriptedAssistant([PLAN, 1.5, DONE])
+    app = app_with(assistant, turns_at_once=1, waiting_seconds=0.05)
     first = asyncio.create_task(ask(app))
-    await asyncio.sleep(0.2)
+    await until(lambda: assistant.requests)
     assert (await ask(app)).json()["error"]["code"] == "overloaded"
     assert (await first).status_code == 200
 

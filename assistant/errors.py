@@ -6,19 +6,31 @@ SottoError
 │   ├── EngineTimeout      it took longer than allowed
 │   └── EngineRejected     it refused the request: ``status`` and its message
 ├── InvalidRequest         the caller's request is malformed: ``param`` names the field
-└── NotFound               an item, model or route does not exist
+│   └── ContextTooLong     the conversation has more tokens than are read
+├── NotFound               an item, model or route does not exist
+├── Unauthenticated        no key, or none that is good
+├── Forbidden              the key is good for other things: ``scope`` names what it lacks
+├── RateLimited            the caller has used up its allowance: again after ``retry_after`` seconds
+├── Overloaded             more turns are under way than the server takes: again after ``retry_after`` seconds
+└── StateUnavailable       the state database cannot be used
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "ContextTooLong",
     "EngineError",
     "EngineRejected",
     "EngineTimeout",
     "EngineUnavailable",
+    "Forbidden",
     "InvalidRequest",
     "NotFound",
+    "Overloaded",
+    "RateLimited",
     "SottoError",
+    "StateUnavailable",
+    "Unauthenticated",
 ]
 
 
@@ -60,3 +72,50 @@ class InvalidRequest(SottoError):
 
 class NotFound(SottoError):
     """An item, model or route does not exist."""
+
+
+class ContextTooLong(InvalidRequest):
+    """The conversation has more tokens than are read."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, message: str, param: str | None = "messages") -> None:
+        super().__init__(message, param)
+
+
+class Unauthenticated(SottoError):
+    """No key came with the request, or none that is good; ``code`` says which."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Forbidden(SottoError):
+    """The key is good, but not for this; ``scope`` is what it lacks."""
+
+    def __init__(self, message: str, scope: str) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
+class RateLimited(SottoError):
+    """The caller has used up its allowance; ``retry_after`` is in seconds, None when waiting does not help."""
+
+    def __init__(self, message: str, retry_after: int | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(SottoError):
+    """More turns are under way than the server takes; ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StateUnavailable(SottoError):
+    """The state database cannot be used; ``retry_after`` is in seconds."""
+
+    retry_after = 5

@@ -14,8 +14,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.postgres import Cluster, running
+
+if TYPE_CHECKING:
+    from assistant.state.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -146,3 +152,29 @@ def postgres_bin() -> Path:
     if folder is None:
         pytest.skip("PostgreSQL is not installed (apt install postgresql)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_bin: Path) -> Iterator[Cluster]:
+    """A running PostgreSQL; skips where it is absent."""
+    with running(postgres_bin) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty state database, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.sqlite'}"
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return cluster.new_database()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A state database of each kind in turn, its tables up to date."""
+    from assistant.settings import Settings
+    from assistant.state.database import Database
+
+    with Database.of(Settings(database_url=database_url)) as opened:
+        yield opened

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.responses import FileResponse
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from assistant.api import chat, errors, health, items, models, recommendations
+from assistant.api.access import Access, CountTokens, Gate
+from assistant.api.admission import estimated_tokens
 from assistant.api.deps import HEARTBEAT_SECONDS, Assistant, Engine, Library, Serving
 from assistant.api.guard import Guard, allowed_hosts
 from assistant.settings import Settings
 
+# Says in the schema that a key is sent; `Gate` is who looks at it.
+KEY = Security(HTTPBearer(auto_error=False, description="An API key: `sotto keys create`."))
 WEB = Path(__file__).parents[1] / "web"
 DESCRIPTION = """\
 A conversational recommender behind OpenAI's chat completion API: any OpenAI client works with this server as its
@@ -29,12 +36,22 @@ def create_app(
     engine: Engine,
     *,
     heartbeat: float = HEARTBEAT_SECONDS,
+    count: CountTokens = estimated_tokens,
 ) -> FastAPI:
     """The server over its parts. A waiting stream gets a comment every ``heartbeat`` seconds.
 
-    It answers at once, and with 503 to what needs an engine that is not up yet.
+    It answers at once, and with 503 to what needs an engine that is not up yet. ``count`` gives the tokens of a text.
+    Raises StateUnavailable when the state database cannot be used.
     """
+    access = Access.of(settings, count)
+
+    @asynccontextmanager
+    async def until_closed(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        access.database.close()
+
     app = FastAPI(
+        lifespan=until_closed,
         title="Sotto",
         version=_version(),
         description=DESCRIPTION,
@@ -44,10 +61,13 @@ def create_app(
         responses={"4XX": {"model": errors.ErrorBody}, "5XX": {"model": errors.ErrorBody}},
     )
     app.state.serving = Serving(settings, assistant, library, engine, heartbeat)
+    app.state.access = access
     errors.install(app)
-    app.add_middleware(Guard, hosts=allowed_hosts(settings.host))
-    for router in (chat.router, recommendations.router, models.router, items.router, health.router):
-        app.include_router(router)
+    app.add_middleware(Gate, access=access)
+    app.add_middleware(Guard, hosts=allowed_hosts(settings.host, settings.allowed_hosts))
+    for router in (chat.router, recommendations.router, models.router, items.router):
+        app.include_router(router, dependencies=[KEY])
+    app.include_router(health.router)
     _add_pages(app)
     return app
 

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from assistant.api import examples, tools
+from assistant.api.admission import admitted
 from assistant.api.deps import MODEL, ServingDep
 from assistant.api.errors import problem_of
 from assistant.api.models import known_model
@@ -31,7 +32,7 @@ from assistant.api.schemas import (
     TokenUsage,
 )
 from assistant.api.tools import ToolCall, ToolMode
-from assistant.api.turns import events, unless_gone
+from assistant.api.turns import unless_gone
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
 router = APIRouter(tags=["chat"])
@@ -63,7 +64,7 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     if body.messages[-1].role == "tool":
         stream = replay(body.messages)
     else:
-        stream = events(serving.assistant, turn_request(body), serving.heartbeat)
+        stream = admitted(request, serving, turn_request(body))
     if not body.stream:
         return await unless_gone(request, _whole(stream, body.calls))
     # What goes wrong before the first event is an ordinary error with its own status.

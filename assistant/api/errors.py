@@ -23,18 +23,28 @@ from assistant.errors import (
     EngineError,
     EngineTimeout,
     EngineUnavailable,
+    Forbidden,
     InvalidRequest,
     NotFound,
+    Overloaded,
+    RateLimited,
     SottoError,
+    StateUnavailable,
+    Unauthenticated,
 )
 
-ErrorType = Literal["invalid_request_error", "server_error"]
+ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 
 log = logging.getLogger(__name__)
 
 _KINDS: tuple[tuple[type[SottoError], int, str], ...] = (
     (InvalidRequest, 400, "invalid_request"),
     (NotFound, 404, "not_found"),
+    (Unauthenticated, 401, "invalid_api_key"),
+    (Forbidden, 403, "insufficient_scope"),
+    (RateLimited, 429, "rate_limit_exceeded"),
+    (Overloaded, 503, "overloaded"),
+    (StateUnavailable, 503, "state_unavailable"),
     (EngineUnavailable, 503, "engine_unavailable"),
     (EngineTimeout, 504, "engine_timeout"),
     (EngineError, 502, "engine_error"),
@@ -71,6 +81,8 @@ class Problem:
     def body(self) -> dict[str, Any]:
         """The JSON body, an `ErrorBody`."""
         kind: ErrorType = "server_error" if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        if self.status == HTTPStatus.TOO_MANY_REQUESTS:
+            kind = "rate_limit_error"
         detail = ErrorDetail(message=self.message, type=kind, param=self.param, code=self.code)
         return ErrorBody(error=detail).model_dump()
 
@@ -87,8 +99,10 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         return _http(error)
     for kind, status, code in _KINDS:
         if isinstance(error, kind):
-            wait = (("retry-after", str(error.retry_after)),) if isinstance(error, EngineUnavailable) else ()
-            return Problem(status, str(error), getattr(error, "code", code), getattr(error, "param", None), wait)
+            message = _said(error, request_id)
+            return Problem(
+                status, message, getattr(error, "code", code), getattr(error, "param", None), _headers(error)
+            )
     _log(error, request_id)
     return Problem(500, f"Sotto failed on this request. Its log says where, under {request_id}.", "internal")
 
@@ -101,6 +115,25 @@ def install(app: FastAPI) -> None:
 
     for kind in (SottoError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
+
+
+def _said(error: SottoError, request_id: str) -> str:
+    """The message for a client: where the server keeps its state is for its log alone."""
+    if not isinstance(error, StateUnavailable):
+        return str(error)
+    log.error("request %s: %s", request_id, error)
+    return "The server cannot reach its state database. Try again; its log says more."
+
+
+def _headers(error: SottoError) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, Unauthenticated):
+        fault = "" if error.code == "missing_api_key" else ', error="invalid_token"'
+        return (("www-authenticate", f'Bearer realm="sotto"{fault}'),)
+    if isinstance(error, Forbidden):
+        fault = f'error="insufficient_scope", scope="{error.scope}"'
+        return (("www-authenticate", f'Bearer realm="sotto", {fault}'),)
+    wait: int | None = getattr(error, "retry_after", None)
+    return () if wait is None else (("retry-after", str(wait)),)
 
 
 def _invalid(errors: Sequence[Any]) -> Problem:

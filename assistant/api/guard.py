@@ -5,7 +5,6 @@ A plain ASGI middleware, so that streams pass through unbuffered.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from secrets import token_hex
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assistant.access.loopback import is_loopback
 from assistant.api.errors import Problem, problem_of
 
 BODY_LIMIT = 1024 * 1024
@@ -44,17 +44,17 @@ class BodyTooLarge(HTTPException):
         super().__init__(413, f"The body is larger than {BODY_LIMIT // 1024} KiB. Send fewer or shorter messages.")
 
 
-def allowed_hosts(bound_to: str) -> frozenset[str] | None:
+def allowed_hosts(bound_to: str, named: str = "") -> frozenset[str] | None:
     """The names a client may call the server by, or None for any.
 
     A server bound to loopback answers to loopback names only: a web page whose domain was pointed at
-    127.0.0.1 (DNS rebinding) sends its own name and is refused.
+    127.0.0.1 (DNS rebinding) sends its own name and is refused. ``named`` are more names, with commas between, and
+    keep this check up on every other address too; ``*`` is any name.
     """
-    try:
-        loopback = ipaddress.ip_address(bound_to).is_loopback
-    except ValueError:
-        loopback = bound_to == "localhost"
-    return LOOPBACK_NAMES | {bound_to} if loopback else None
+    names = frozenset(name for part in named.split(",") if (name := part.strip().strip("[]").lower()))
+    if "*" in names:
+        return None
+    return LOOPBACK_NAMES | {bound_to} | names if names or is_loopback(bound_to) else None
 
 
 class Guard:
@@ -88,7 +88,9 @@ class Guard:
 
     def _refusal(self, headers: Headers, request_id: str) -> Problem | None:
         if self.hosts is not None and _host_name(headers.get("host", "")) not in self.hosts:
-            message = "This server listens on this machine only: call it by 127.0.0.1, or start it with --host 0.0.0.0."
+            message = (
+                "This server does not go by that name: call it by 127.0.0.1, or add the name to SOTTO_ALLOWED_HOSTS."
+            )
             return Problem(400, message, "host_not_allowed")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > BODY_LIMIT:

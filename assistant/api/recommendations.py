@@ -8,11 +8,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from assistant.api import examples
-from assistant.api.deps import MODEL, ServingDep
+from assistant.api.admission import place
+from assistant.api.deps import MODEL, Serving, ServingDep
 from assistant.api.models import known_model
 from assistant.api.schemas import MAX_SEED, Grounding, ModelName
 from assistant.api.turns import unless_gone
-from assistant.dialogue.types import WishRequest
+from assistant.dialogue.types import Plan, WishRequest
 from retrieval.wish import MAX_COUNT, Ids, Wish
 
 router = APIRouter(tags=["recommendations"])
@@ -61,5 +62,11 @@ async def recommend(body: WishedRequest, request: Request, serving: ServingDep) 
     The wish of a chat answer can be sent as it is, or edited.
     """
     known_model(body.model)
-    plan = await unless_gone(request, serving.assistant.recommend(body.request()))
+    plan = await unless_gone(request, _placed(request, serving, body.request()))
     return Recommended.model_validate(plan, from_attributes=True)
+
+
+async def _placed(request: Request, serving: Serving, wish: WishRequest) -> Plan:
+    """The plan for ``wish``, once there is a place for its ranking among the turns under way."""
+    async with place(request, (), 0):
+        return await serving.assistant.recommend(wish)

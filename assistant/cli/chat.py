@@ -38,6 +38,10 @@ def command(
         str | None, typer.Option(help="Address of the server.", show_default="http://127.0.0.1:$SOTTO_PORT")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer to one message as JSON.")] = False,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="SOTTO_API_KEY", help="API key, where the server asks for one; better in the variable."),
+    ] = None,
 ) -> None:
     """Talk to Sotto in the terminal.
 
@@ -48,7 +52,7 @@ def command(
 
     single = _single(message, as_json=as_json)
     try:
-        conversation = Conversation(url or f"http://127.0.0.1:{Settings().port}")
+        conversation = Conversation(url or f"http://127.0.0.1:{Settings().port}", api_key)
         try:
             if single is None:
                 _converse(conversation)

@@ -5,7 +5,6 @@ The server keeps nothing between turns: this keeps what was said and the wish, i
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+
+from assistant.access.loopback import is_loopback
 
 CHAT_ROUTE = "/v1/chat/completions"
 MODEL = "sotto"
@@ -35,15 +36,20 @@ class Reply:
 
 
 class Conversation:
-    """What was said so far, and the connection to the server at ``url``. Close it at the end."""
+    """What was said so far, and the connection to the server at ``url``. Close it at the end.
 
-    def __init__(self, url: str) -> None:
+    ``api_key`` is sent along where the server asks for one.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._messages: list[dict[str, str]] = []
         self._wish: dict[str, Any] | None = None
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         try:
-            self._client = httpx.Client(base_url=self.url, timeout=timeout, trust_env=not _is_loopback(self.url))
+            proxied = not is_loopback(httpx.URL(self.url).host)
+            self._client = httpx.Client(base_url=self.url, timeout=timeout, trust_env=proxied, headers=headers)
         except httpx.InvalidURL as error:
             raise ConversationError(f"{url} is no address: {error}") from error
 
@@ -133,6 +139,8 @@ class Conversation:
                 f"What answers at {self.url} is not Sotto (status {response.status_code}). "
                 "Give Sotto's own address with --url."
             ) from error
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            message += " Give `sotto chat` the key in SOTTO_API_KEY, or with --api-key."
         raise ConversationError(message)
 
     @contextmanager
@@ -149,11 +157,3 @@ class Conversation:
             raise ConversationError(
                 f"The connection to {self.url} broke off ({type(error).__name__}). Send the message again."
             ) from error
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

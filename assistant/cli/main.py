@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from assistant.cli import catalogue, chat, doctor, starter, up
+from assistant.cli import catalogue, chat, doctor, keys, starter, up
 from assistant.cli import eval as evaluation
 
 DISTRIBUTION = "sotto-rec"
@@ -45,5 +45,6 @@ app.command("up")(up.command)
 app.command("chat")(chat.command)
 app.command("doctor")(doctor.command)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(keys.app, name="keys")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(starter.app, name="starter")

@@ -111,18 +111,20 @@ async def _serve(settings: Settings, stopping: threading.Event, browse: bool) ->
     from assistant.engine.process import EngineProcess, claim_port
 
     started = time.monotonic()
+    _refuse_open_door(settings)
     with claim_port(settings.host, settings.port, "SOTTO_PORT", "--port") as sock:
         # Known before a model is fetched, which may take an hour.
         claim_port(ENGINE_HOST, settings.engine_port, "SOTTO_ENGINE_PORT", "--engine-port").close()
         folder = await asyncio.to_thread(find_model, settings.model)
+        context = context_length(folder)
         process = EngineProcess(
-            serve_command(folder, settings.engine_port, context=context_length(folder)),
+            serve_command(folder, settings.engine_port, context=context),
             settings.engine_port,
             settings.home,
             variables=environment(),
             progress=lambda stage: _say(f"Engine: {stage} ({time.monotonic() - started:.0f} s)"),
         )
-        engine = VllmEngine(process.url)
+        engine = VllmEngine(process.url, context=context)
         try:
             await process.start()
             _say(f"Engine: starting with the model {folder}; its log is {process.log_path}")
@@ -142,6 +144,22 @@ async def _serve(settings: Settings, stopping: threading.Event, browse: bool) ->
             stopping.set()
             await process.stop()
             await engine.aclose()
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    """SottoError where other machines could reach the API and nobody needs a key."""
+    from assistant.access.keys import KeyStore
+    from assistant.access.loopback import is_loopback
+    from assistant.state.database import Database
+
+    if is_loopback(settings.host):
+        return
+    with Database.of(settings) as database:
+        if not KeyStore(database).all():
+            raise SottoError(
+                f"On {settings.host} other machines could reach Sotto, and without an API key it answers to its own "
+                "machine only. Make one first: sotto keys create NAME. Or keep to this machine: --host 127.0.0.1."
+            )
 
 
 def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: threading.Event) -> FastAPI:
@@ -171,7 +189,11 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
         raise SottoError(f"The tokenizer in {folder} cannot be used: {error} Choose another model.") from error
     if not tokenizer.chat_template:
         raise SottoError(f"The model in {folder} has no chat template: choose a chat (instruct) model.")
-    return create_app(settings, assistant, library, engine)
+
+    def count(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
+
+    return create_app(settings, assistant, library, engine, count=count)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.dialogue.types import FinishReason, Usage
-from assistant.errors import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
+from assistant.errors import ContextTooLong, EngineError, EngineRejected, EngineTimeout, EngineUnavailable
 
 __all__ = ["ALLOWED", "MAX_LABELS", "Completion", "Delta", "Engine", "Sampling", "VllmEngine"]
 
@@ -104,10 +104,15 @@ class Engine(Protocol):
 class VllmEngine:
     """A vLLM server at ``base_url``. May be shared by concurrent turns; close it with `aclose`.
 
+    ``context`` is how many tokens of prompt and reply it takes together; ContextTooLong is raised for more.
+
     A connection that is refused is tried once more; nothing that reached the server is ever sent again.
     """
 
-    def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, base_url: str, transport: httpx.AsyncBaseTransport | None = None, *, context: int | None = None
+    ) -> None:
+        self._context = context
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
         self._client = httpx.AsyncClient(
             base_url=base_url,
@@ -125,6 +130,7 @@ class VllmEngine:
         self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Delta, None]:
         """See `Engine.generate`. Closing the generator closes the HTTP stream, at which vLLM aborts the request."""
+        self._check_length(prompt, sampling)
         body = {**_body(prompt, model, sampling, schema), "stream": True, "stream_options": {"include_usage": True}}
         async with self._request("POST", "/v1/completions", body) as response, aclosing(_events(response)) as events:
             async for event in events:
@@ -149,8 +155,10 @@ class VllmEngine:
         """See `Engine.label_logprobs`. ValueError unless there are 1 to `MAX_LABELS` labels, all different."""
         if not 0 < len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
             raise ValueError(f"label_logprobs takes 1 to {MAX_LABELS} different token ids, not {list(labels)}")
+        sampling = Sampling(max_tokens=1)
+        self._check_length(prompt, sampling)
         body = {
-            **_body(prompt, model, Sampling(max_tokens=1), None),
+            **_body(prompt, model, sampling, None),
             # vLLM wants both; the ids decide what is returned.
             "logprobs": 1,
             "logprob_token_ids": list(labels),
@@ -179,6 +187,12 @@ class VllmEngine:
                 return True
         except EngineError:
             return False
+
+    def _check_length(self, prompt: Sequence[int], sampling: Sampling) -> None:
+        length = len(prompt) + sampling.max_tokens
+        if self._context is not None and length > self._context:
+            message = f"The message comes to {length:,} tokens with its reply, and the model takes {self._context:,}."
+            raise ContextTooLong(f"{message} Send a shorter message, or ask for fewer tokens.")
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         async with self._request(method, path, body) as response:

@@ -2,11 +2,23 @@
 
 const RETRYABLE_FROM = 500;
 
-/** What went wrong, in words for the person; `retryable` when the same request may succeed later. */
+const UNAUTHORIZED = 401;
+const KEY = "sotto-api-key";
+
+/** Keeps the key that is sent with every request, until this tab is closed. */
+export function keepKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+/**
+ * What went wrong, in words for the person; `retryable` when the same request may succeed later,
+ * `needsKey` is "one" when it may with an API key, "another" when the key that was sent is not good.
+ */
 export class ApiError extends Error {
-  constructor(message, { retryable, requestId = null }) {
+  constructor(message, { retryable, needsKey = false, requestId = null }) {
     super(message);
     this.retryable = retryable;
+    this.needsKey = needsKey;
     this.requestId = requestId;
   }
 }
@@ -50,9 +62,11 @@ export function readItem(id) {
   return items.get(id);
 }
 
-async function reach(url, options) {
+async function reach(url, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key && { authorization: `Bearer ${key}` }) };
   try {
-    return await fetch(url, options);
+    return await fetch(url, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("Sotto does not answer. Is it still running? Start it with “make run”, then retry.", {
@@ -69,7 +83,11 @@ async function refusal(response) {
   } catch {
     // A proxy in between may answer with something else than JSON: the status has to do.
   }
-  return new ApiError(message, { retryable: response.status >= RETRYABLE_FROM || response.status === 429, requestId });
+  return new ApiError(message, {
+    retryable: response.status >= RETRYABLE_FROM || response.status === 429,
+    needsKey: response.status === UNAUTHORIZED && (sessionStorage.getItem(KEY) ? "another" : "one"),
+    requestId,
+  });
 }
 
 async function* serverSentData(stream, signal) {

@@ -1,7 +1,7 @@
 // What the page is made of. Text of the model and the catalogue only ever becomes text nodes.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
-import { readItem } from "./api.js";
+import { keepKey, readItem } from "./api.js";
 import { isBusy } from "./conversation.js";
 
 const SUGGESTIONS = [
@@ -87,6 +87,7 @@ function Credits({ item }) {
 }
 
 function Problem({ error, canRetry, onRetry, onClear }) {
+  if (error.needsKey) return html`<${KeyForm} error=${error} canRetry=${canRetry} onRetry=${onRetry} />`;
   return html`
     <div class="problem" role="alert">
       <p>${error.message}</p>
@@ -94,6 +95,31 @@ function Problem({ error, canRetry, onRetry, onClear }) {
       ${error.requestId && html`<p class="note">Request ${error.requestId}</p>`}
       ${canRetry && error.retryable && html`<button type="button" class="plain" onClick=${onRetry}>Retry</button>`}
       ${!error.retryable && html`<button type="button" class="plain" onClick=${onClear}>New conversation</button>`}
+    </div>
+  `;
+}
+
+function KeyForm({ error, canRetry, onRetry }) {
+  const box = useRef(null);
+  useEffect(() => box.current?.focus(), []);
+  const keep = (event) => {
+    event.preventDefault();
+    const key = box.current.value.trim();
+    if (!key) return;
+    keepKey(key);
+    onRetry();
+  };
+  return html`
+    <div class="problem" role="alert">
+      <p>${error.needsKey === "another" ? "The server does not take this API key." : "This server asks for an API key."}</p>
+      <p>Whoever runs it makes one with “sotto keys create”.</p>
+      ${canRetry &&
+      html`<form class="key" onSubmit=${keep}>
+        <label class="hidden" for="key">API key</label>
+        <input id="key" ref=${box} type="password" autocomplete="off" spellcheck="false" placeholder="sk-sotto-…" />
+        <button type="submit" class="plain">Use this key</button>
+      </form>`}
+      <p class="note">It stays in this tab, until you close it.</p>
     </div>
   `;
 }

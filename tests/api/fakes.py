@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
+from assistant.access.keys import USUAL_SCOPES, KeyStore
 from assistant.api.app import create_app
-from assistant.api.deps import Assistant, Library
+from assistant.api.deps import Assistant, Engine, Library
 from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Text, TurnRequest, Usage, WishRequest
 from assistant.settings import Settings
 from retrieval.item import Item
@@ -106,23 +108,37 @@ class FakeLibrary:
 
 
 def app_with(
-    assistant: Assistant, *, engine: FakeEngine | None = None, library: Library | None = None, **options: float | str
+    assistant: Assistant,
+    *,
+    engine: Engine | None = None,
+    library: Library | None = None,
+    heartbeat: float = 10.0,
+    **settings: Any,
 ) -> FastAPI:
-    settings = Settings(host=str(options.pop("host", "127.0.0.1")))
-    heartbeat = float(options.pop("heartbeat", 10.0))
     found = library or FakeLibrary(ALIEN, SOLARIS)
-    return create_app(settings, assistant, found, engine or FakeEngine(), heartbeat=heartbeat)
+    return create_app(Settings(**settings), assistant, found, engine or FakeEngine(), heartbeat=heartbeat)
 
 
-def client_of(app: FastAPI, base_url: str = "http://127.0.0.1:8000") -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url)
+def client_of(
+    app: FastAPI, base_url: str = "http://127.0.0.1:8000", *, key: str | None = None, address: str = "127.0.0.1"
+) -> httpx.AsyncClient:
+    """A client at ``address`` that sends ``key``."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    transport = httpx.ASGITransport(app, client=(address, 50_000))
+    return httpx.AsyncClient(transport=transport, base_url=base_url, headers=headers)
+
+
+def new_key(app: FastAPI, *scopes: str, **limits: int) -> str:
+    """A key of the server ``app``."""
+    return KeyStore(app.state.access.database).create("test", scopes or USUAL_SCOPES, **limits).token
 
 
 @contextmanager
-def served(app: Starlette, log_level: str = "warning") -> Iterator[str]:
+def served(app: Starlette, log_level: str = "warning", port: int = 0) -> Iterator[str]:
     """``app`` on a real port for as long as the block runs; gives its base URL."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         server = uvicorn.Server(uvicorn.Config(app, log_level=log_level, timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -135,3 +151,10 @@ def served(app: Starlette, log_level: str = "warning") -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when ``condition`` holds; TimeoutError after ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # what is waited for knows nothing of events
+            await asyncio.sleep(0.005)

@@ -5,7 +5,7 @@ Needs nothing of the server but its address; knows nothing of dialogue, retrieva
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
@@ -54,7 +54,7 @@ class SottoTool(BaseTool):
         "Use it whenever someone wants something to watch, read or buy; it knows what its catalogue holds."
     )
     args_schema: type[BaseModel] = Wanted
-    response_format: str = "content_and_artifact"
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     base_url: str = "http://127.0.0.1:8000/v1"
     api_key: SecretStr | None = None
     timeout: float = Field(60.0, gt=0, description="Seconds that an answer may take.")

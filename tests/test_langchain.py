@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +15,11 @@ from pydantic import ValidationError
 from assistant.errors import EngineUnavailable
 from assistant.langchain import SottoTool, Wanted
 from retrieval.wish import Wish
-from tests.api.fakes import REPLY, ScriptedAssistant, app_with
+from tests.api.fakes import REPLY, ScriptedAssistant, app_with, served
+from tests.retrieval.fakes import HashEncoder
+
+DOCUMENT = Path(__file__).parents[1].joinpath("docs", "langchain.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 
 CALL = {"type": "tool_call", "id": "1", "name": "sotto_recommend", "args": {"request": "like Alien"}}
 
@@ -98,3 +104,13 @@ def test_arguments_are_described_and_checked() -> None:
         Wanted(request="")
     with pytest.raises(ValidationError):
         SottoTool().invoke({"request": "a film", "count": 99})
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["model", "tool", "retriever"])
+def test_an_example_of_the_documentation_works(
+    example: str, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("retrieval.search.TextEncoder", HashEncoder)
+    with served(app_with(ScriptedAssistant())) as url:
+        exec(example.replace("http://127.0.0.1:8000", url).replace("~/.sotto", str(own_home)), {})  # noqa: S102
+    assert len(capsys.readouterr().out.splitlines()) >= 3

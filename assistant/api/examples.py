@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-ERROR = {
+from pydantic import JsonValue
+
+ERROR: dict[str, JsonValue] = {
     "error": {
         "message": "There is no item 'nothing' in the catalogue. Ids come with each recommendation.",
         "type": "invalid_request_error",

@@ -231,7 +231,7 @@ def test_a_limit_ends_the_reply_with_length(tmp_path, name):
 
 
 def test_a_seed_reproduces_a_reply(tmp_path):
-    with conversing(tmp_path, *["Start with [1]. Then [2]."] * 2) as client:
+    with conversing(tmp_path, *["Start with [1]. It is [1.genres]."] * 2) as client:
         answers = [
             client.chat.completions.create(model="sotto", messages=USER, seed=9, temperature=0.9) for _ in range(2)
         ]

@@ -35,7 +35,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 async def test_items_are_found_by_text_nearest_first(library: Library) -> None:
-    answer = await found(library, query="a motel", limit=3)
+    answer = await found(library, query="Psycho, the motel", limit=3)
     assert answer["object"] == "list"
     assert ids(answer)[0] == "psycho"
     scores = [item["score"] for item in answer["data"]]

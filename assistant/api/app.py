@@ -11,9 +11,10 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from assistant.api import chat, errors, health, items, models
+from assistant.api import chat, errors, health, items, metrics, models
 from assistant.api.deps import HEARTBEAT_SECONDS, Assistant, Engine, Library, Serving
 from assistant.api.guard import Guard, allowed_hosts
+from assistant.api.meter import Meter
 from assistant.settings import Settings
 
 WEB = Path(__file__).parents[1] / "web"
@@ -44,10 +45,12 @@ def create_app(
         redoc_url=None,
         responses={"4XX": {"model": errors.ErrorBody}, "5XX": {"model": errors.ErrorBody}},
     )
-    app.state.serving = Serving(settings, assistant, library, engine, heartbeat)
+    serving = Serving(settings, assistant, library, engine, heartbeat)
+    app.state.serving = serving
     errors.install(app)
     app.add_middleware(Guard, hosts=allowed_hosts(settings.host))
-    for router in (chat.router, models.router, items.router, health.router):
+    app.add_middleware(Meter, metrics=serving.metrics)
+    for router in (chat.router, models.router, items.router, health.router, metrics.router):
         app.include_router(router)
     _add_pages(app)
     return app

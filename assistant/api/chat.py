@@ -15,7 +15,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from assistant.api.deps import MODEL, Serving, ServingDep
+from assistant.api.deps import MODEL, ServingDep
 from assistant.api.errors import problem_of
 from assistant.api.models import known_model
 from assistant.api.schemas import (
@@ -49,14 +49,13 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     Send the whole conversation each time, and the `wish` of the last answer with it: the server keeps neither.
     """
     known_model(body.model)
-    turn = turn_request(body)
+    stream = serving.metrics.watched(events(serving.assistant, turn_request(body), serving.heartbeat))
     if not body.stream:
-        return await unless_gone(request, _whole(serving, turn))
-    stream = events(serving.assistant, turn, serving.heartbeat)
+        return await unless_gone(request, _whole(stream, trace=bool(body.trace)))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = _Chunks(include_usage=include_usage)
+    chunks = _Chunks(include_usage=include_usage, trace=bool(body.trace))
     frames = _frames(first, stream, chunks, request.state.request_id)
     return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
@@ -83,9 +82,9 @@ def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
 
 
-async def _whole(serving: Serving, turn: TurnRequest) -> ChatCompletion:
+async def _whole(stream: AsyncGenerator[Event | None], *, trace: bool) -> ChatCompletion:
     plan, done, pieces = None, None, []
-    async with aclosing(events(serving.assistant, turn, serving.heartbeat)) as stream:
+    async with aclosing(stream):
         async for event in stream:
             match event:
                 case Plan():
@@ -104,6 +103,7 @@ async def _whole(serving: Serving, turn: TurnRequest) -> ChatCompletion:
         model=MODEL,
         choices=(Choice(message=message, finish_reason=done.finish_reason),),
         usage=TokenUsage.of(done.usage),
+        trace=done.trace if trace else None,
         **additions,
     )
 
@@ -132,7 +132,8 @@ async def _next(stream: AsyncGenerator[Event | None]) -> Event | None:
 class _Chunks:
     """Writes a turn's events as the frames of one completion."""
 
-    def __init__(self, *, include_usage: bool) -> None:
+    def __init__(self, *, include_usage: bool, trace: bool) -> None:
+        self._trace = trace
         self._usage = {"usage": None} if include_usage else {}
         self._head = {
             "id": _completion_id(),
@@ -150,11 +151,12 @@ class _Chunks:
             case Text():
                 return [self._chunk({"content": event.text})]
             case Done():
-                frames = [self._chunk({}, finish_reason=event.finish_reason)]
-                if self._usage:
-                    usage = TokenUsage.of(event.usage).model_dump()
-                    frames.append(_frame({**self._head, "choices": [], "usage": usage}))
-                return frames
+                traced = {"trace": event.trace.model_dump(mode="json")} if self._trace else {}
+                if not self._usage:
+                    return [self._chunk({}, finish_reason=event.finish_reason, extra=traced)]
+                usage = TokenUsage.of(event.usage).model_dump()
+                last = _frame({**self._head, **traced, "choices": [], "usage": usage})
+                return [self._chunk({}, finish_reason=event.finish_reason), last]
             case None:
                 return [_HEARTBEAT]
 

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 
 from assistant.api.deps import MODEL, ServingDep
 from assistant.api.errors import problem_of
@@ -28,7 +27,7 @@ from assistant.api.schemas import (
     ReplyMessage,
     TokenUsage,
 )
-from assistant.api.turns import events, unless_gone
+from assistant.api.turns import TurnStream, events, unless_gone
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
 router = APIRouter(tags=["chat"])
@@ -37,7 +36,6 @@ _STREAMED = {
     "description": "The reply. With `stream: true`, server-sent events of `chat.completion.chunk` objects.",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
-_STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _HEARTBEAT = b": waiting\n\n"
 _END = b"data: [DONE]\n\n"
 
@@ -57,7 +55,7 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = _Chunks(include_usage=include_usage, trace=bool(body.trace))
     frames = _frames(first, stream, chunks, request.state.request_id)
-    return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
+    return TurnStream(frames)
 
 
 def turn_request(body: ChatRequest) -> TurnRequest:

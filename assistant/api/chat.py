@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 
 from assistant.api import examples, tools
 from assistant.api.admission import admitted
@@ -32,7 +31,7 @@ from assistant.api.schemas import (
     TokenUsage,
 )
 from assistant.api.tools import ToolCall, ToolMode
-from assistant.api.turns import unless_gone
+from assistant.api.turns import TurnStream, unless_gone
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
 router = APIRouter(tags=["chat"])
@@ -44,7 +43,6 @@ _STREAMED = {
         "text/event-stream": {"schema": {"type": "string"}, "example": examples.STREAM},
     },
 }
-_STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _HEARTBEAT = b": waiting\n\n"
 _END = b"data: [DONE]\n\n"
 
@@ -64,15 +62,15 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     if body.messages[-1].role == "tool":
         stream = replay(body.messages)
     else:
-        stream = admitted(request, serving, turn_request(body))
+        stream = serving.metrics.watched(admitted(request, serving, turn_request(body)))
     if not body.stream:
-        return await unless_gone(request, _whole(stream, body.calls))
+        return await unless_gone(request, _whole(stream, body.calls, trace=bool(body.trace)))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = _Chunks(body.calls, include_usage=include_usage)
+    chunks = _Chunks(body.calls, include_usage=include_usage, trace=bool(body.trace))
     frames = _frames(first, stream, chunks, request.state.request_id)
-    return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
+    return TurnStream(frames)
 
 
 def turn_request(body: ChatRequest) -> TurnRequest:
@@ -97,7 +95,7 @@ def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
 
 
-async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode) -> ChatCompletion:
+async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode, *, trace: bool) -> ChatCompletion:
     plan, done, pieces = None, None, []
     async with aclosing(stream):
         async for event in stream:
@@ -119,6 +117,7 @@ async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode) -> ChatC
         model=MODEL,
         choices=(Choice(message=message, finish_reason=_finish_reason(done, call)),),
         usage=TokenUsage.of(done.usage),
+        trace=done.trace if trace else None,
         **additions,
     )
 
@@ -147,8 +146,8 @@ async def _next(stream: AsyncGenerator[Event | None]) -> Event | None:
 class _Chunks:
     """Writes a turn's events as the frames of one completion."""
 
-    def __init__(self, calls: ToolMode, *, include_usage: bool) -> None:
-        self._calls = calls
+    def __init__(self, calls: ToolMode, *, include_usage: bool, trace: bool) -> None:
+        self._calls, self._trace = calls, trace
         self._call: ToolCall | None = None
         self._usage = {"usage": None} if include_usage else {}
         self._head = {
@@ -170,11 +169,13 @@ class _Chunks:
             case Done():
                 called = [] if self._call is None else [{"index": 0, **self._call.model_dump()}]
                 frames = [self._chunk({"tool_calls": called})] if called else []
-                frames.append(self._chunk({}, finish_reason=_finish_reason(event, self._call)))
-                if self._usage:
-                    usage = TokenUsage.of(event.usage).model_dump()
-                    frames.append(_frame({**self._head, "choices": [], "usage": usage}))
-                return frames
+                traced = {"trace": event.trace.model_dump(mode="json")} if self._trace else {}
+                reason = _finish_reason(event, self._call)
+                if not self._usage:
+                    return [*frames, self._chunk({}, finish_reason=reason, extra=traced)]
+                usage = TokenUsage.of(event.usage).model_dump()
+                last = _frame({**self._head, **traced, "choices": [], "usage": usage})
+                return [*frames, self._chunk({}, finish_reason=reason), last]
             case None:
                 return [_HEARTBEAT]
 

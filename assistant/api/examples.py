@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import JsonValue
-
-ERROR: dict[str, JsonValue] = {
+ERROR: dict[str, Any] = {
     "error": {
         "message": "There is no item 'nothing' in the catalogue. Ids come with each recommendation.",
         "type": "invalid_request_error",
@@ -36,10 +34,10 @@ ITEM = {
     "url": None,
     "attributes": {},
 }
-FOUND = {"object": "list", "data": [{**ITEM, "score": 0.62}], "has_more": False}
-SIMILAR = {"ids": ["alien-1979"], "year_to": 1978, "limit": 5}
+FOUND: dict[str, Any] = {"object": "list", "data": [{**ITEM, "score": 0.62}], "has_more": False}
+SIMILAR: dict[str, Any] = {"ids": ["alien-1979"], "year_to": 1978, "limit": 5}
 
-WISH = {"like": ["alien-1979"], "genres": ["science fiction"], "year_to": 1978, "count": 3}
+WISH: dict[str, Any] = {"like": ["alien-1979"], "genres": ["science fiction"], "year_to": 1978, "count": 3}
 GROUNDING = {
     "recommendations": [
         {
@@ -55,10 +53,10 @@ GROUNDING = {
     "recommendation_id": "rec_8f1c5d0a6b3e4f7a9c2d1e0b",
     "wish": WISH,
 }
-WISHED = {"wish": WISH, "exclude": ["stalker-1979"], "seed": 7}
-RECOMMENDED = {**GROUNDING, "relaxed": []}
+WISHED: dict[str, Any] = {"wish": WISH, "exclude": ["stalker-1979"], "seed": 7}
+RECOMMENDED: dict[str, Any] = {**GROUNDING, "relaxed": []}
 
-CHAT = {
+CHAT: dict[str, Any] = {
     "model": "sotto",
     "messages": [{"role": "user", "content": "Something like Alien, but older than 1978."}],
     "stream": False,
@@ -95,9 +93,9 @@ STREAM = (
 
 MODEL = {"id": "sotto", "object": "model", "created": 1790000000, "owned_by": "sotto"}
 MODELS = {"object": "list", "data": [MODEL]}
-HEALTH = {"status": "ok"}
-READY = {"status": "ready", "items": 1695}
-UNREADY = {
+HEALTH: dict[str, Any] = {"status": "ok"}
+READY: dict[str, Any] = {"status": "ready", "items": 1695}
+UNREADY: dict[str, Any] = {
     "error": {
         "message": "Not ready: engine. It is starting, restarting or unreachable; engine.log in the logs folder says "
         "which.",

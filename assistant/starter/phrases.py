@@ -200,7 +200,7 @@ class Phraser:
             if phrase.startswith(("from", "made", "in ")):
                 return phrase
             the = "" if phrase.startswith(("the ", "this ")) else "the "
-            return self._pick((f"from {the}", f"from {the}", f"from {the}", f"in {the}", "")) + phrase
+            return str(self._pick((f"from {the}", f"from {the}", f"from {the}", f"in {the}", ""))) + phrase
         year = rng.randint(1925, 2022)
         kind = rng.choices(("before", "after", "between", "exact"), (0.35, 0.35, 0.15, 0.15))[0]
         frame = str(self._pick(frames[kind]))

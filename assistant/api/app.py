@@ -13,11 +13,12 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
-from assistant.api import chat, errors, health, items, models, recommendations
+from assistant.api import chat, errors, health, items, metrics, models, recommendations
 from assistant.api.access import Access, CountTokens, Gate
 from assistant.api.admission import estimated_tokens
 from assistant.api.deps import HEARTBEAT_SECONDS, Assistant, Engine, Library, Serving
 from assistant.api.guard import Guard, allowed_hosts
+from assistant.api.meter import Meter
 from assistant.settings import Settings
 
 # Says in the schema that a key is sent; `Gate` is who looks at it.
@@ -60,12 +61,14 @@ def create_app(
         redoc_url=None,
         responses={"4XX": {"model": errors.ErrorBody}, "5XX": {"model": errors.ErrorBody}},
     )
-    app.state.serving = Serving(settings, assistant, library, engine, heartbeat)
+    serving = Serving(settings, assistant, library, engine, heartbeat)
+    app.state.serving = serving
     app.state.access = access
     errors.install(app)
     app.add_middleware(Gate, access=access)
     app.add_middleware(Guard, hosts=allowed_hosts(settings.host, settings.allowed_hosts))
-    for router in (chat.router, recommendations.router, models.router, items.router):
+    app.add_middleware(Meter, metrics=serving.metrics)
+    for router in (chat.router, recommendations.router, models.router, items.router, metrics.router):
         app.include_router(router, dependencies=[KEY])
     app.include_router(health.router)
     _add_pages(app)

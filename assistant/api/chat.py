@@ -64,13 +64,14 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     if body.messages[-1].role == "tool":
         stream = replay(body.messages)
     else:
-        stream = admitted(request, serving, turn_request(body))
+        stream = serving.metrics.watched(admitted(request, serving, turn_request(body)))
+    trace = bool(body.trace)
     if not body.stream:
-        return await unless_gone(request, _whole(stream, body.calls))
+        return await unless_gone(request, _whole(stream, body.calls, trace=trace))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = _Chunks(body.calls, include_usage=include_usage)
+    chunks = _Chunks(body.calls, include_usage=include_usage, trace=trace)
     frames = _frames(first, stream, chunks, request.state.request_id)
     return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
@@ -97,7 +98,7 @@ def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
 
 
-async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode) -> ChatCompletion:
+async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode, *, trace: bool) -> ChatCompletion:
     plan, done, pieces = None, None, []
     async with aclosing(stream):
         async for event in stream:
@@ -119,6 +120,7 @@ async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode) -> ChatC
         model=MODEL,
         choices=(Choice(message=message, finish_reason=_finish_reason(done, call)),),
         usage=TokenUsage.of(done.usage),
+        trace=done.trace if trace else None,
         **additions,
     )
 
@@ -147,9 +149,10 @@ async def _next(stream: AsyncGenerator[Event | None]) -> Event | None:
 class _Chunks:
     """Writes a turn's events as the frames of one completion."""
 
-    def __init__(self, calls: ToolMode, *, include_usage: bool) -> None:
+    def __init__(self, calls: ToolMode, *, include_usage: bool, trace: bool) -> None:
         self._calls = calls
         self._call: ToolCall | None = None
+        self._trace = trace
         self._usage = {"usage": None} if include_usage else {}
         self._head = {
             "id": _completion_id(),
@@ -170,11 +173,13 @@ class _Chunks:
             case Done():
                 called = [] if self._call is None else [{"index": 0, **self._call.model_dump()}]
                 frames = [self._chunk({"tool_calls": called})] if called else []
-                frames.append(self._chunk({}, finish_reason=_finish_reason(event, self._call)))
-                if self._usage:
-                    usage = TokenUsage.of(event.usage).model_dump()
-                    frames.append(_frame({**self._head, "choices": [], "usage": usage}))
-                return frames
+                reason = _finish_reason(event, self._call)
+                traced = {"trace": event.trace.model_dump(mode="json")} if self._trace else {}
+                if not self._usage:
+                    return [*frames, self._chunk({}, finish_reason=reason, extra=traced)]
+                usage = TokenUsage.of(event.usage).model_dump()
+                last = _frame({**self._head, **traced, "choices": [], "usage": usage})
+                return [*frames, self._chunk({}, finish_reason=reason), last]
             case None:
                 return [_HEARTBEAT]
 

@@ -12,6 +12,7 @@ from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
+from assistant.api.meter import Metrics
 from assistant.dialogue.types import Event, Plan, TurnRequest, WishRequest
 from assistant.settings import Settings
 from retrieval.item import Item
@@ -83,6 +84,7 @@ class Serving:
     engine: Engine
     heartbeat: float = HEARTBEAT_SECONDS
     started: int = field(default_factory=lambda: int(time()))
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def _serving(request: Request) -> Serving:

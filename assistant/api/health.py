@@ -57,7 +57,7 @@ async def readyz(serving: ServingDep) -> Any:
     """Answers 200 when the engine answers and the index is loaded, else 503 with what is missing."""
     items = len(serving.library.catalogue)
     missing = {}
-    if not await _engine_answers(serving):
+    if not await engine_answers(serving):
         missing["engine"] = "It is starting, restarting or unreachable; engine.log in the logs folder says which."
     if not items:
         missing["catalogue"] = "It is empty: add items with `sotto catalogue import FILE`."
@@ -68,7 +68,8 @@ async def readyz(serving: ServingDep) -> Any:
     return JSONResponse({**problem.body(), "missing": missing}, problem.status, headers=headers)
 
 
-async def _engine_answers(serving: Serving) -> bool:
+async def engine_answers(serving: Serving) -> bool:
+    """Whether the engine answers within `PROBE_SECONDS`."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             return await serving.engine.healthy()

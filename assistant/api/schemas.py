@@ -20,7 +20,7 @@ from pydantic import (
 
 from assistant.api import examples
 from assistant.api.tools import NAME, PastToolCall, Tool, ToolCall, ToolChoice, ToolMode, offered
-from assistant.dialogue.types import Adapter, FinishReason, Recommendation, Usage
+from assistant.dialogue.types import Adapter, FinishReason, Recommendation, Trace, Usage
 from retrieval.wish import Wish
 
 MAX_MESSAGES = 200
@@ -81,6 +81,7 @@ class ChatRequest(BaseModel):
     model: ModelName
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     wish: Annotated[Wish | None, Field(description="The wish of the last answer, to build on it.")] = None
+    trace: Annotated[bool | None, Field(description="Adds what each stage took; never a word of the text.")] = False
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int | None, Field(description="Must be 1.")] = 1
@@ -183,3 +184,4 @@ class ChatCompletion(Grounding):
     model: str
     choices: tuple[Choice]
     usage: TokenUsage
+    trace: Annotated[Trace | None, Field(exclude_if=lambda trace: trace is None)] = None

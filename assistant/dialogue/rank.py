@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from assistant.dialogue.effort import Effort
+from assistant.dialogue.types import Usage
 from assistant.engine.gateway import Engine
 from prompts.build import ChatTokenizer, encode, label_ids, rank_messages
 from retrieval.item import Item
@@ -41,10 +43,10 @@ class Ranker:
 
     async def rank(
         self, wish: Wish, history: Sequence[Item], candidates: Sequence[Candidate], model: str, seed: int = 0
-    ) -> tuple[Ranked, ...]:
-        """All of the first `MOST_CANDIDATES` candidates, best first."""
+    ) -> tuple[tuple[Ranked, ...], Effort]:
+        """All of the first `MOST_CANDIDATES` candidates, best first, and what it took."""
         if not candidates:
-            return ()
+            return (), Effort()
         order = list(candidates[:MOST_CANDIDATES])
         random.Random(_order_seed(order, seed)).shuffle(order)
         prompt = encode(self._tokenizer, rank_messages(wish, history, [candidate.item for candidate in order]))
@@ -53,7 +55,9 @@ class Ranker:
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")
-        return tuple(Ranked(order[at].item, float(shares[at])) for at in best)
+        ranked = tuple(Ranked(order[at].item, float(shares[at])) for at in best)
+        # One token is decoded for its distribution.
+        return ranked, Effort(Usage(len(prompt), 1), calls=1)
 
 
 def _order_seed(candidates: Sequence[Candidate], seed: int) -> int:

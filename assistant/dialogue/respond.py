@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from assistant.dialogue.edit import Vocabulary
+from assistant.dialogue.effort import Effort
 from assistant.dialogue.slots import Slots, listed
-from assistant.dialogue.types import FinishReason, Task, TurnRequest, Usage
+from assistant.dialogue.types import FinishReason, Objection, Task, TurnRequest, Usage
 from assistant.dialogue.verify import Sentences, Verifier
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, respond_messages
@@ -32,11 +34,18 @@ class Brief:
 
 @dataclass
 class Outcome:
-    """How the reply went, filled in while it streams."""
+    """How the reply went, filled in while it streams. ``token_at`` is when its first token came, by `perf_counter`."""
 
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason = "stop"
-    objections: list[str] = field(default_factory=list)
+    objections: list[Objection] = field(default_factory=list)
+    calls: int = 0
+    token_at: float | None = None
+
+    @property
+    def effort(self) -> Effort:
+        """What it took of the engine."""
+        return Effort(self.usage, self.calls, retries=max(0, self.calls - 1), objections=tuple(self.objections))
 
 
 class Responder:
@@ -101,11 +110,14 @@ class Responder:
         )
         cutter = Sentences()
         generated, usage = "", None
+        outcome.calls += 1
         try:
             async with aclosing(
                 self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)
             ) as deltas:
                 async for delta in deltas:
+                    if delta.text and outcome.token_at is None:
+                        outcome.token_at = time.perf_counter()
                     generated += delta.text
                     usage = delta.usage or usage
                     if delta.finish_reason is not None:

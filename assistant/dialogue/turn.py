@@ -14,16 +14,32 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from assistant.dialogue.edit import Act
+from assistant.dialogue.effort import Effort
 from assistant.dialogue.rank import MOST_CANDIDATES, Ranked, Ranker
 from assistant.dialogue.reasons import reason
 from assistant.dialogue.respond import Brief, Outcome, Responder
 from assistant.dialogue.stops import Stops
-from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Task, Text, TurnRequest, WishRequest
+from assistant.dialogue.types import (
+    Adapter,
+    Done,
+    Event,
+    Plan,
+    Recommendation,
+    Stage,
+    StageTrace,
+    Task,
+    Text,
+    Trace,
+    TurnRequest,
+    Usage,
+    WishRequest,
+)
 from assistant.dialogue.understand import Reading, Understander
 from assistant.engine.gateway import Engine
 from prompts.build import MAX_HISTORY, ChatTokenizer
@@ -43,7 +59,7 @@ class Turn:
     candidates: tuple[Candidate, ...] = ()
     relaxed: tuple[str, ...] = ()
     ranked: tuple[Ranked, ...] = ()
-    timings: dict[str, float] = field(default_factory=dict)
+    stages: tuple[StageTrace, ...] = ()
 
     @property
     def read(self) -> Reading:
@@ -51,6 +67,11 @@ class Turn:
         if self.reading is None:
             raise RuntimeError("the turn has not been understood yet")
         return self.reading
+
+    def after(self, stage: Stage, started: float, effort: Effort | None = None, **found: Any) -> Turn:
+        """This turn with what ``stage``, begun at ``started``, has ``found``."""
+        trace = (effort or Effort()).traced(stage, time.perf_counter() - started)
+        return replace(self, stages=(*self.stages, trace), **found)
 
 
 class Assistant:
@@ -66,21 +87,30 @@ class Assistant:
 
     async def stream(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
         """A `Plan`, then `Text` pieces, then `Done`. Closing the iterator aborts the generation in the engine."""
+        began = time.perf_counter()
         turn = await self._chain.ainvoke(Turn(request))
         brief = self._brief(turn)
         yield self._plan(turn, brief)
-        started, outcome, stops = time.perf_counter(), Outcome(), Stops(request.stop)
+        started, outcome, stops, text_at = time.perf_counter(), Outcome(), Stops(request.stop), None
         async with aclosing(self._responder.stream(brief, request, outcome)) as sentences:
             async for sentence in sentences:
                 if shown := stops.push(sentence):
+                    text_at = text_at or time.perf_counter()
                     yield Text(shown)
                 if stops.reached:
                     outcome.finish_reason = "stop"
                     break
         if rest := stops.rest():
+            text_at = text_at or time.perf_counter()
             yield Text(rest)
-        timings = {**turn.timings, "respond": time.perf_counter() - started}
-        yield Done(outcome.finish_reason, turn.read.usage + outcome.usage, timings)
+        stages = turn.after("respond", started, outcome.effort).stages
+        trace = Trace(
+            seconds=round(time.perf_counter() - began, 6),
+            first_token=_since(began, outcome.token_at),
+            first_text=_since(began, text_at),
+            stages=stages,
+        )
+        yield Done(outcome.finish_reason, _usage(stages), trace)
 
     async def recommend(self, request: WishRequest) -> Plan:
         """What is recommended for a wish that needs no understanding: the same choice as in a turn, without a reply."""
@@ -92,7 +122,7 @@ class Assistant:
         started = time.perf_counter()
         request = turn.request
         reading = await self._understander.read(request.messages, request.wish, request.model)
-        return replace(turn, reading=reading, timings={"understand": time.perf_counter() - started})
+        return turn.after("understand", started, reading.effort, reading=reading)
 
     async def _retrieve(self, turn: Turn) -> Turn:
         reading = turn.read
@@ -103,8 +133,7 @@ class Assistant:
         candidates, relaxed = await asyncio.to_thread(
             self._library.search_relaxed, reading.wish, "", MOST_CANDIDATES, known
         )
-        timings = {**turn.timings, "retrieve": time.perf_counter() - started}
-        return replace(turn, candidates=tuple(candidates), relaxed=tuple(relaxed), timings=timings)
+        return turn.after("retrieve", started, candidates=tuple(candidates), relaxed=tuple(relaxed))
 
     async def _rank(self, turn: Turn) -> Turn:
         if not turn.candidates:
@@ -112,9 +141,8 @@ class Assistant:
         started = time.perf_counter()
         wish, request = turn.read.wish, turn.request
         history = self._library.catalogue.many(wish.like[-MAX_HISTORY:])
-        ranked = await self._ranker.rank(wish, history, turn.candidates, request.model, request.seed or 0)
-        timings = {**turn.timings, "rank": time.perf_counter() - started}
-        return replace(turn, ranked=ranked[: wish.count], timings=timings)
+        ranked, effort = await self._ranker.rank(wish, history, turn.candidates, request.model, request.seed or 0)
+        return turn.after("rank", started, effort, ranked=ranked[: wish.count])
 
     def _asks_back(self, reading: Reading) -> bool:
         """True when there is nothing to go on yet: the first reply to an empty wish is a question.
@@ -169,3 +197,13 @@ class Assistant:
         )
         identity = f"rec_{secrets.token_hex(12)}" if recommendations else None
         return Plan(brief.task, turn.read.wish, recommendations, brief.items, identity, Adapter(), turn.relaxed)
+
+
+def _since(began: float, at: float | None) -> float | None:
+    """Seconds from ``began`` to ``at``, where that came."""
+    return None if at is None else round(at - began, 6)
+
+
+def _usage(stages: tuple[StageTrace, ...]) -> Usage:
+    """The tokens of all ``stages``."""
+    return sum((Usage(one.prompt_tokens, one.completion_tokens) for one in stages), Usage())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,17 @@ from retrieval.wish import Wish
 
 Task = Literal["recommend", "relaxed", "none", "clarify", "answer", "compare", "why", "chat", "decline"]
 FinishReason = Literal["stop", "length"]
+Stage = Literal["understand", "retrieve", "rank", "respond"]
+Objection = Literal[
+    "unknown_slot",
+    "broken_slot",
+    "repeated_sentence",
+    "repeated_words",
+    "foreign_number",
+    "foreign_name",
+    "foreign_value",
+]
+"""What can be wrong with a sentence. Objections are counted and traced, so the words at fault are no part of them."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +125,52 @@ class Text:
     text: str
 
 
+class StageTrace(BaseModel):
+    """What one stage took: seconds by the clock, and what it asked of the engine.
+
+    ``cache_hits`` are readings known from an earlier turn, ``retries`` calls made again because an answer did not
+    hold, ``objections`` the sentences that were not shown, counted by what was wrong with them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: Stage
+    seconds: float
+    engine_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_hits: int = 0
+    retries: int = 0
+    objections: Mapping[Objection, int] = {}
+
+
+class Trace(BaseModel):
+    """What a turn took, in seconds from its start; never a word of what was said.
+
+    ``stages`` are those it went through, in order. The reply's ``first_token`` comes before its ``first_text``, which
+    is shown once its sentence is checked; both are null where there was none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float = 0.0
+    first_token: float | None = None
+    first_text: float | None = None
+    stages: tuple[StageTrace, ...] = ()
+
+    @property
+    def timings(self) -> dict[Stage, float]:
+        """Seconds by stage."""
+        return {one.stage: one.seconds for one in self.stages}
+
+
 @dataclass(frozen=True)
 class Done:
-    """Last event of a turn. ``timings`` maps a stage's name to seconds."""
+    """Last event of a turn."""
 
     finish_reason: FinishReason
     usage: Usage
-    timings: dict[str, float] = field(default_factory=dict)
+    trace: Trace = field(default_factory=Trace)
 
 
 Event = Plan | Text | Done

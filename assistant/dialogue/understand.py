@@ -14,17 +14,18 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cachetools import TTLCache
 from pydantic import ValidationError
 
 from assistant.dialogue.edit import Edit, edit_schema
+from assistant.dialogue.effort import Effort
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
 from assistant.dialogue.pointing import shown_labels
-from assistant.dialogue.types import ChatMessage, Usage
+from assistant.dialogue.types import ChatMessage
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, understand_messages
 from prompts.records import plain
@@ -60,12 +61,12 @@ class Reading:
     shown: tuple[Item, ...]
     past: tuple[str, ...]
     named: tuple[str, ...]
-    usage: Usage
+    effort: Effort = field(default_factory=Effort)
 
     @classmethod
     def of(cls, wish: Wish, past: tuple[str, ...] = ()) -> Reading:
         """The reading of a wish that came as data: there is no message, and nothing to understand."""
-        return cls("", wish, wish, Edit(act="find"), {}, (), past, (), Usage())
+        return cls("", wish, wish, Edit(act="find"), {}, (), past, ())
 
 
 class Understander:
@@ -98,7 +99,7 @@ class Understander:
             named=tuple(
                 dict.fromkeys(i for turn in turns for label, i in turn.labelled.titles.items() if label[0] == "T")
             ),
-            usage=sum((usage for _, usage in results), Usage()),
+            effort=sum((effort for _, effort in results), Effort()),
         )
 
     def _turns(self, messages: Sequence[ChatMessage]) -> list[_Turn]:
@@ -147,28 +148,30 @@ class Understander:
         titles[label] = mention.ids[0]
         return label
 
-    async def _edit(self, turn: _Turn, model: str) -> tuple[Edit, Usage]:
+    async def _edit(self, turn: _Turn, model: str) -> tuple[Edit, Effort]:
         key = self._hash(turn, model)
         if (known := self._edits.get(key)) is not None:
-            return known, Usage()
+            return known, Effort(cache_hits=1)
         labelled = turn.labelled
         evidence = await asyncio.to_thread(self._evidence().find, labelled.text)
         named = [label for label in labelled.titles if label[0] != "S"]
         titles = [*named, *shown_labels(labelled.text, len(turn.shown))]
         schema = narrowed(edit_schema(evidence, titles, list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
-        edit, usage = await self._decode(prompt, labelled.text, schema, model)
+        edit, effort = await self._decode(prompt, labelled.text, schema, model)
         again = insisting(schema, evidence, edit, labelled.text)
         if again is not None:
             edit, more = await self._decode(prompt, labelled.text, again, model)
-            usage += more
+            effort += replace(more, retries=1)
         self._edits[key] = edit
-        return edit, usage
+        return edit, effort
 
-    async def _decode(self, prompt: Sequence[int], text: str, schema: dict[str, Any], model: str) -> tuple[Edit, Usage]:
+    async def _decode(
+        self, prompt: Sequence[int], text: str, schema: dict[str, Any], model: str
+    ) -> tuple[Edit, Effort]:
         sampling = Sampling(max_tokens=EDIT_TOKENS, temperature=0.0)
         completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
-        return _grounded(parse_edit(completion.text), text), completion.usage
+        return _grounded(parse_edit(completion.text), text), Effort(completion.usage, calls=1)
 
     def _evidence(self) -> EvidenceFinder:
         revision = self._library.catalogue.revision

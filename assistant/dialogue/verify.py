@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from assistant.dialogue.edit import Vocabulary
 from assistant.dialogue.slots import SLOT, Slots, UnknownSlot
+from assistant.dialogue.types import Objection
 from prompts.records import full_record
 from retrieval.item import Item
 
@@ -52,39 +53,39 @@ class Verifier:
     _speaking_of: set[int] = field(default_factory=set)
     _said: list[str] = field(default_factory=list)
 
-    def objection(self, sentence: str) -> str | None:
+    def objection(self, sentence: str) -> Objection | None:
         """Why ``sentence`` may not be shown, or None. Call once a sentence; an accepted one is remembered."""
         reason = self._check(sentence)
         if reason is None:
             self._said.append(_folded(sentence))
         return reason
 
-    def _check(self, sentence: str) -> str | None:
+    def _check(self, sentence: str) -> Objection | None:
         try:
             self.slots.fill(sentence)
-        except UnknownSlot as slot:
-            return f"unknown slot {slot}"
+        except UnknownSlot:
+            return "unknown_slot"
         bare = SLOT.sub(" ", sentence)
         if "[" in bare or "]" in bare or "<|" in bare:
-            return "broken slot"
+            return "broken_slot"
         if self._said.count(_folded(sentence)) >= 1:
-            return "repeated sentence"
+            return "repeated_sentence"
         if _loops(bare):
-            return "repeated words"
+            return "repeated_words"
         numbers = self.slots.numbers(sentence)
         if numbers:
             self._speaking_of = numbers
         about = [self.slots.items[n - 1] for n in sorted(numbers or self._speaking_of) if n <= len(self.slots.items)]
         return self._foreign(bare, about, claims=bool(numbers) or not bare.rstrip().endswith("?"))
 
-    def _foreign(self, bare: str, about: Sequence[Item], *, claims: bool) -> str | None:
+    def _foreign(self, bare: str, about: Sequence[Item], *, claims: bool) -> Objection | None:
         known = " ".join([_folded(self.message), *(_folded(full_record(item)) for item in self.slots.items)])
         for number in NUMBER.findall(bare):
             if number not in known:
-                return f"number {number}"
+                return "foreign_number"
         for word in CAPITALISED.findall(bare):
             if word not in OWN_WORDS and _folded(word) not in known:
-                return f"name {word}"
+                return "foreign_name"
         if not claims or DENIAL.search(bare):
             return None
         wish = self.slots.wish
@@ -102,7 +103,7 @@ class Verifier:
             ):
                 if any(value in other and value != other for other in allowed):
                     continue
-                return f"{value} is not in the record"
+                return "foreign_value"
         return None
 
 

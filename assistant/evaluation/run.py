@@ -169,7 +169,7 @@ class _Runner:
         self.results.scores += self._judge.scores(seen, expected)
         self.results.openings.append(opening(seen.text))
         self.results.replies[expected.id] = f"[{seen.plan.task}] {seen.text}"
-        for stage, seconds in seen.done.timings.items():
+        for stage, seconds in seen.done.trace.timings.items():
             self.results.timings.setdefault(stage, []).append(seconds)
         return seen
 

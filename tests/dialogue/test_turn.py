@@ -60,7 +60,7 @@ async def test_a_wish_is_answered_with_items_that_hold_it_and_a_reply_about_them
     assert text_of(events).startswith(f"Start with {plan.items[0].label}. It is")
     assert isinstance(done, Done)
     assert done.usage.completion_tokens > 0
-    assert set(done.timings) == {"understand", "retrieve", "rank", "respond"}
+    assert set(done.trace.timings) == {"understand", "retrieve", "rank", "respond"}
 
 
 async def test_what_was_shown_or_named_is_not_recommended_again(library: Library) -> None:

@@ -82,7 +82,7 @@ def test_the_persons_own_words_may_be_repeated() -> None:
 def test_a_sentence_is_said_once() -> None:
     judge = verifier()
     assert judge.objection("Start with [1].") is None
-    assert judge.objection("Start with [1].") == "repeated sentence"
+    assert judge.objection("Start with [1].") == "repeated_sentence"
 
 
 @given(

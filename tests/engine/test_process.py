@@ -15,9 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from assistant.engine.command import serve_command
 from assistant.engine.gateway import VllmEngine
-from assistant.engine.model import context_length
 from assistant.engine.process import EngineProcess, Pace, claim_port
 from assistant.errors import EngineError, EngineTimeout, SottoError
 from tests.engine.conftest import free_port
@@ -217,22 +215,3 @@ async def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path: Path) -
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         process.kill()
         await until(none_alive(pids))
-
-
-@pytest.mark.engine
-@pytest.mark.timeout(600)
-async def test_vllm_is_restarted_when_killed_and_never_orphaned(tiny_model: Path, tmp_path: Path) -> None:
-    port = free_port()
-    command = serve_command(tiny_model, port, context=context_length(tiny_model))
-    async with supervisor(tmp_path, port, command) as process:
-        await said(process, "ready")
-        before = psutil.Process(process.pid).children(recursive=True)
-        server = next(child for child in before if "vllm.entrypoints.openai.api_server" in child.cmdline())
-        assert len(server.children()) > 0, "vLLM has inner processes"
-        server.kill()
-        await said(process, "ready again")
-        assert none_alive([child.pid for child in before])()
-        after = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-        assert len(after) >= 3
-        process.kill()
-        await until(none_alive(after), 30)

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistant.dialogue.edit import Edit
-from assistant.dialogue.types import Adapter, Done, Event, Plan, Recommendation, Text, TurnRequest, Usage
+from assistant.dialogue.types import (
+    Adapter,
+    Done,
+    Event,
+    Plan,
+    Recommendation,
+    Stage,
+    StageTrace,
+    Text,
+    Trace,
+    TurnRequest,
+    Usage,
+)
 from assistant.dialogue.understand import Reading
 from assistant.engine.gateway import Completion, Delta
 from assistant.evaluation.judge import Seen
@@ -74,9 +86,13 @@ def plan(task: str = "recommend", items: Sequence[Item] = (), wish: Wish | None 
     return Plan(task, wish or Wish(), recommendations, shown, "rec_1" if chosen else None, Adapter())
 
 
+def trace(seconds: dict[Stage, float]) -> Trace:
+    return Trace(stages=tuple(StageTrace(stage=stage, seconds=took) for stage, took in seconds.items()))
+
+
 def seen(text: str, of: Plan, finish: str = "stop", readings: Sequence[str] = ()) -> Seen:
     calls = Calls([Completion(one, "stop", Usage()) for one in readings], generations=1)
-    return Seen(of, (text,), Done(finish, Usage(), {"respond": 0.5}), calls)
+    return Seen(of, (text,), Done(finish, Usage(), trace({"respond": 0.5})), calls)
 
 
 Answer = Callable[[TurnRequest], Sequence[Event | Exception]]
@@ -106,7 +122,7 @@ class ScriptedReader:
 
     async def read(self, messages: Sequence[Any], wish: Wish | None, model: str) -> Reading:
         after = Wish(people=("Ridley Scott",)) if self.edit.people else Wish()
-        return Reading(messages[-1].content, after, Wish(), self.edit, self.titles, (), (), (), Usage())
+        return Reading(messages[-1].content, after, Wish(), self.edit, self.titles, (), (), ())
 
 
 class FakeEngine:
@@ -120,7 +136,7 @@ class FakeEngine:
 
 
 def reply(text: str, of: Plan) -> Sequence[Event]:
-    return (of, Text(text), Done("stop", Usage(), {"understand": 0.1, "respond": 0.3}))
+    return (of, Text(text), Done("stop", Usage(), trace({"understand": 0.1, "respond": 0.3})))
 
 
 def subject(answer: Answer, reader: ScriptedReader | None = None) -> Subject:

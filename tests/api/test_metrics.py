@@ -1,0 +1,192 @@
+"""Traces and /metrics: they count what happens, and never hold a word of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from assistant.dialogue.types import Objection, Stage
+from assistant.errors import EngineTimeout
+from tests.api.fakes import PLAN, FakeEngine, ScriptedAssistant, app_with, client_of, served
+from tests.api.test_chat import USER, frames
+from tests.api.whole import SteadyEngine, whole_app
+
+CHAT = "/v1/chat/completions"
+Figures = dict[tuple[str, tuple[str, ...]], float]
+
+
+async def figures(client: httpx.AsyncClient) -> Figures:
+    """Every sample by its name and its labels' values, in the order of the labels' names."""
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    samples = [one for family in text_string_to_metric_families(answer.text) for one in family.samples]
+    return {
+        (one.name.removeprefix("sotto_"), tuple(dict(sorted(one.labels.items())).values())): one.value
+        for one in samples
+    }
+
+
+async def ask(client: httpx.AsyncClient, content: str = "horror please", **fields: Any) -> httpx.Response:
+    body = {"model": "sotto", "messages": [{"role": "user", "content": content}], **fields}
+    return await client.post(CHAT, json=body)
+
+
+async def test_a_trace_is_sent_only_when_asked_for(tmp_path: Path) -> None:
+    async with client_of(whole_app(tmp_path)) as client:
+        assert "trace" not in (await ask(client)).json()
+        assert "trace" not in (await ask(client, trace=None)).json()
+        assert '"trace"' not in (await ask(client, stream=True)).text
+        trace = (await ask(client, trace=True)).json()["trace"]
+    assert [one["stage"] for one in trace["stages"]] == list(get_args(Stage))
+    assert 0 < trace["first_token"] <= trace["first_text"] <= trace["seconds"]
+    assert sum(one["seconds"] for one in trace["stages"]) <= trace["seconds"]
+
+
+@pytest.mark.parametrize("usage", [False, True])
+async def test_a_streams_last_chunk_carries_the_trace(tmp_path: Path, usage: bool) -> None:
+    async with client_of(whole_app(tmp_path)) as client:
+        answer = await ask(client, stream=True, trace=True, stream_options={"include_usage": usage})
+    *chunks, last, end = frames(answer.text)
+    assert end == "[DONE]"
+    assert last["trace"]["stages"]
+    assert all("trace" not in chunk for chunk in chunks)
+
+
+async def test_each_stage_tells_its_tokens_calls_and_retries(tmp_path: Path) -> None:
+    engine = SteadyEngine(reply="Start with [1]. It won in 1931. Enjoy.")
+    async with client_of(whole_app(tmp_path, engine)) as client:
+        first, second = [(await ask(client, trace=True)).json() for _ in range(2)]
+    stages = {one["stage"]: one for one in first["trace"]["stages"]}
+    assert (stages["understand"]["engine_calls"], stages["understand"]["cache_hits"]) == (1, 0)
+    assert stages["retrieve"]["engine_calls"] == 0
+    assert stages["rank"]["completion_tokens"] == 1
+    assert (stages["respond"]["engine_calls"], stages["respond"]["retries"]) == (3, 2)
+    assert stages["respond"]["objections"]["foreign_number"] >= 1
+    assert set(stages["respond"]["objections"]) <= set(get_args(Objection))
+    for kind in ("prompt_tokens", "completion_tokens"):
+        assert first["usage"][kind] == sum(one[kind] for one in stages.values())
+    again = second["trace"]["stages"][0]
+    assert (again["engine_calls"], again["cache_hits"], again["prompt_tokens"]) == (0, 1, 0)
+
+
+async def test_turns_are_counted_by_task_stage_and_ending(tmp_path: Path) -> None:
+    engine = SteadyEngine(reply="Start with [1]. It won in 1931.")
+    async with client_of(whole_app(tmp_path, engine)) as client:
+        before = await figures(client)
+        trace = (await ask(client, trace=True)).json()["trace"]
+        await ask(client, stream=True)
+        after = await figures(client)
+    assert before["turns_total", ("done", "recommend")] == 0
+    assert after["turns_total", ("done", "recommend")] == 2
+    assert after["stage_seconds_count", ("rank",)] == 2
+    assert after["cache_hits_total", ("understand",)] == 1
+    assert after["objections_total", ("foreign_number",)] >= 2
+    assert after["tokens_total", ("prompt", "respond")] > trace["stages"][-1]["prompt_tokens"]
+    assert after["time_to_first_token_seconds_count", ()] == 2
+    assert after["requests_total", (CHAT, "200")] == 2
+    assert after["requests_in_flight", ()] == 1, "the one that asks"
+    assert after["catalogue_items", ()] > 0
+    assert after["engine_up", ()] == 1
+
+
+async def test_failures_refusals_and_an_engine_that_is_down_are_counted() -> None:
+    assistant, engine = ScriptedAssistant([PLAN, EngineTimeout("too long")]), FakeEngine(up=False)
+    async with client_of(app_with(assistant, engine=engine)) as client:
+        await client.post(CHAT, json={"model": "sotto", "messages": USER, "stream": True})
+        await client.post(CHAT, json={})
+        await client.get("/v1/models", headers={"host": "evil.example"})
+        found = await figures(client)
+    assert found["turns_total", ("failed", "recommend")] == 1
+    assert found["requests_total", (CHAT, "400")] == 1
+    assert found["requests_total", ("none", "400")] == 1
+    assert found["engine_up", ()] == 0
+
+
+async def test_a_client_that_leaves_is_counted_as_such() -> None:
+    with served(app_with(ScriptedAssistant([PLAN, 30.0]))) as url:
+        async with httpx.AsyncClient(base_url=url) as client:
+            with pytest.raises(httpx.ReadTimeout):
+                await client.post(CHAT, json={"model": "sotto", "messages": USER, "stream": True}, timeout=0.5)
+            for _ in range(100):
+                if (found := await figures(client)).get(("turns_total", ("left", "recommend"))):
+                    break
+    assert found["turns_total", ("left", "recommend")] == 1
+
+
+async def test_no_client_can_add_a_label(tmp_path: Path) -> None:
+    async with client_of(whole_app(tmp_path)) as client:
+        await client.get("/v1/items/alien")
+        before = await figures(client)
+        for path in ("/v1/items/alien?x=1", "/v1/items/alien", "/metrics?a=b"):
+            await client.get(path)
+        await ask(client, "anything", made_up="field")
+        known = {labels for name, labels in await figures(client) if name == "requests_total"}
+        for path in ("/v1/items/xyzzy", "/v1/items/plugh", "/plover", "/static/plover.js", "/v1/models/plover"):
+            await client.get(path)
+            await client.request("XYZZY", path)
+        after = await figures(client)
+    added = {labels for name, labels in after if name == "requests_total"} - known
+    assert {route for route, _ in added} <= {"none", "/v1/items/{item_id}", "/v1/models/{model_id}", "/static"}
+    assert {key for key in after if key[0] != "requests_total"} == {key for key in before if key[0] != "requests_total"}
+
+
+def contents(folder: Path) -> list[str]:
+    """Every file below ``folder``."""
+    return [file.read_bytes().decode("latin-1") for file in folder.rglob("*") if file.is_file()]
+
+
+MARKS = (
+    "xyzzymessage",
+    "xyzzysystem",
+    "xyzzyearlier",
+    "xyzzyreply",
+    "xyzzywish",
+    "xyzzystop",
+    "xyzzyfield",
+    "xyzzypath",
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_word_of_a_conversation_is_kept_or_told(
+    own_home: Path, stream: bool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    message, system, earlier, reply, wish, stop, unknown, path = MARKS
+    engine = SteadyEngine(reply=f"Start with [1]. It is by Mister {reply.title()} of {reply}. Enjoy {reply}.")
+    body: dict[str, Any] = {
+        "model": "sotto",
+        "messages": [
+            {"role": "system", "content": system},
+            {"role": "user", "content": earlier},
+            {"role": "assistant", "content": f"Alien (1979) is {earlier}."},
+            {"role": "user", "content": f"horror {message}"},
+        ],
+        "wish": {"about": wish},
+        "stop": [stop],
+        "stream": stream,
+        "trace": True,
+        unknown: unknown,
+    }
+    traces = []
+    with served(whole_app(own_home, engine), log_level="debug") as url:
+        async with httpx.AsyncClient(base_url=url) as client:
+            for change in ({}, {"wish": None}, {"n": message}, {"messages": body["messages"] * 300}):
+                answer = await client.post(CHAT, json={**body, **change})
+                if answer.is_success:
+                    said = frames(answer.text)[-2] if stream else answer.json()
+                    traces.append(json.dumps(said["trace"]))
+            await client.get(f"/v1/items/{path}?{path}={path}", headers={"user-agent": path, "referer": path})
+            metrics = (await client.get("/metrics")).text
+    assert len(traces) == 2
+    assert any(message in prompt for prompt in engine.prompts)
+    output = capfd.readouterr()
+    kept = contents(own_home)
+    for place in (metrics, *traces, caplog.text, output.out, output.err, *kept):
+        assert not [mark for mark in MARKS if mark in place.lower()]

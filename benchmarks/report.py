@@ -2,7 +2,7 @@
 
 A benchmark ends with `write`, which leaves ``benchmarks/results/NAME.json``:
 
-    {"benchmark", "command", "machine", "versions", "date", "revision", "rows": [...]}
+    {"benchmark", "command", "note", "machine", "versions", "date", "revision", "rows": [...]}
 
 A row is one line of a table, its keys the columns; neighbouring rows with the same keys are one table, whose heading
 is their ``table`` where they have one. `make docs` renders all of them into docs/figures.md.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,13 +31,17 @@ Row = Mapping[str, Value]
 
 
 def machine() -> dict[str, Value]:
-    """The processor, the cores this process may use, the memory, the system and Python; nothing that names a host."""
+    """Processor, cores this process may use, memory, GPUs, system and Python; nothing that names a host."""
     import psutil
+
+    from assistant.engine.processor import has_native_bf16
 
     return {
         "cpu": _cpu(),
         "cores": len(psutil.Process().cpu_affinity()),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "bf16": "native" if has_native_bf16() else "emulated",
+        "gpus": ", ".join(_gpus()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
@@ -54,10 +59,10 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def revision() -> str:
-    """The commit that is measured, with ``-dirty`` where files differ from it; empty outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
+    """The commit that is measured, with ``+`` where more than results differs from it; empty outside a checkout."""
+    own = (f":(exclude){path.relative_to(ROOT)}" for path in (RESULTS, FIGURES, ROOT / "docs" / "figures.md"))
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *own)
+    return _git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
 
 
 def quantiles(values: Sequence[float], unit: str, digits: int = 3) -> dict[str, Value]:
@@ -68,14 +73,15 @@ def quantiles(values: Sequence[float], unit: str, digits: int = 3) -> dict[str, 
     return {f"p50 {unit}": round(float(middle), digits), f"p95 {unit}": round(float(high), digits)}
 
 
-def write(benchmark: str, command: str, rows: Sequence[Row], folder: Path = RESULTS) -> Path:
+def write(benchmark: str, command: str, rows: Sequence[Row], folder: Path = RESULTS, *, note: str = "") -> Path:
     """Writes what ``benchmark`` found to its file in ``folder`` and prints it as Markdown.
 
-    ``command`` is what reproduces it, as typed in the repository.
+    ``command`` is what reproduces it, as typed in the repository; ``note`` says in a sentence or two what is measured.
     """
     result = {
         "benchmark": benchmark,
         "command": command,
+        "note": note,
         "machine": machine(),
         "versions": versions(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -84,7 +90,7 @@ def write(benchmark: str, command: str, rows: Sequence[Row], folder: Path = RESU
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{benchmark}.json"
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     print(tables(rows))
     return path
 
@@ -111,7 +117,21 @@ def _line(cells: Iterable[str]) -> str:
 def _shown(value: Value) -> str:
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int | float) else value
+    return f"{value:,}" if isinstance(value, int | float) else value.replace("|", "\\|")
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def _gpus() -> list[str]:
+    """The NVIDIA cards by name; none where there is no driver."""
+    if (program := shutil.which("nvidia-smi")) is None:
+        return []
+    query = [program, "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return answer.stdout.splitlines() if answer.returncode == 0 else []
 
 
 def _cpu() -> str:

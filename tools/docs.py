@@ -1,4 +1,4 @@
-"""Refreshes the generated parts of docs/: the settings table from `Settings`, the commands from their ``--help``.
+"""Refreshes the generated parts of docs/: settings from `Settings`, commands from their ``--help``, measured figures.
 
 Text above the marker is written by hand and kept; a test fails when what stands below it is out of date.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic.fields import FieldInfo
+
+from tools.figures import figures_text
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -41,7 +43,11 @@ def commands_text() -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_text, "cli.md": commands_text}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_text,
+    "cli.md": commands_text,
+    "figures.md": figures_text,
+}
 
 
 def page(name: str) -> str:

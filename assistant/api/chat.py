@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 
 from assistant.api import examples, tools
 from assistant.api.admission import admitted
@@ -32,7 +31,7 @@ from assistant.api.schemas import (
     TokenUsage,
 )
 from assistant.api.tools import ToolCall, ToolMode
-from assistant.api.turns import unless_gone
+from assistant.api.turns import TurnStream, unless_gone
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
 router = APIRouter(tags=["chat"])
@@ -44,7 +43,6 @@ _STREAMED = {
         "text/event-stream": {"schema": {"type": "string"}, "example": examples.STREAM},
     },
 }
-_STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _HEARTBEAT = b": waiting\n\n"
 _END = b"data: [DONE]\n\n"
 
@@ -73,7 +71,7 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = _Chunks(body.calls, include_usage=include_usage, trace=trace)
     frames = _frames(first, stream, chunks, request.state.request_id)
-    return StreamingResponse(frames, media_type="text/event-stream", headers=_STREAM_HEADERS)
+    return TurnStream(frames)
 
 
 def turn_request(body: ChatRequest) -> TurnRequest:

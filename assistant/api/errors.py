@@ -35,6 +35,8 @@ from assistant.errors import (
 
 ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 
+LONGEST_PARAM = 200
+
 log = logging.getLogger(__name__)
 
 _KINDS: tuple[tuple[type[SottoError], int, str], ...] = (
@@ -140,13 +142,18 @@ def _invalid(errors: Sequence[Any]) -> Problem:
     first = errors[0]
     if first["type"] == "json_invalid":
         return Problem(400, f"The body is not valid JSON at character {first['loc'][-1]}.", "invalid_json")
-    param = ".".join(str(part) for part in first["loc"][1:])
+    param = _printable(".".join(str(part) for part in first["loc"][1:]))
     if not param:
         message = "The body must be a JSON object, sent with the header content-type: application/json."
         return Problem(400, message, "invalid_json")
     more = f" ({len(errors) - 1} more after this)" if len(errors) > 1 else ""
     reason = first["msg"].removeprefix("Value error, ").rstrip(".")
     return Problem(400, f"{param}: {reason}.{more}", "invalid_request", param)
+
+
+def _printable(text: str) -> str:
+    """``text``, which a client made up, short and free of what cannot be sent back, such as half a surrogate pair."""
+    return text[:LONGEST_PARAM].encode(errors="backslashreplace").decode()
 
 
 def _http(error: HTTPException) -> Problem:

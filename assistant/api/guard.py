@@ -5,6 +5,7 @@ A plain ASGI middleware, so that streams pass through unbuffered.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from secrets import token_hex
 from urllib.parse import urlsplit
@@ -18,6 +19,9 @@ from assistant.access.loopback import is_loopback
 from assistant.api.errors import Problem, problem_of
 
 BODY_LIMIT = 1024 * 1024
+STALL_SECONDS = 60.0
+"""A client that reads nothing of its answer for so long is given up, and its turn with it."""
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = {
     "content-security-policy": (
@@ -113,7 +117,11 @@ class _Answer:
                 headers.setdefault(name, value)
             # A page or script of an older version must not outlive an upgrade; ETags keep this cheap.
             headers.setdefault("cache-control", "no-cache")
-        await self._send(message)
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientDisconnect from None
 
 
 def _limited(receive: Receive) -> Receive:

@@ -13,6 +13,8 @@ from typing import TypeVar, cast
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from assistant.api.deps import Assistant
 from assistant.dialogue.types import Done, Event, TurnRequest
@@ -45,6 +47,25 @@ async def events(assistant: Assistant, turn: TurnRequest, heartbeat: float) -> A
             yield event
     finally:
         await _end(task)
+
+
+class TurnStream(StreamingResponse):
+    """Server-sent events of one turn, from an async generator that is closed however the answer ends.
+
+    Starlette leaves it to the garbage collector when the client is lost while something is being sent.
+    """
+
+    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(frames, media_type="text/event-stream", headers=headers)
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._frames.aclose()
 
 
 async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T:

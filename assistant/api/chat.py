@@ -63,12 +63,13 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
         stream = replay(body.messages)
     else:
         stream = serving.metrics.watched(admitted(request, serving, turn_request(body)))
+    trace = bool(body.trace)
     if not body.stream:
-        return await unless_gone(request, _whole(stream, body.calls, trace=bool(body.trace)))
+        return await unless_gone(request, _whole(stream, body.calls, trace=trace))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = _Chunks(body.calls, include_usage=include_usage, trace=bool(body.trace))
+    chunks = _Chunks(body.calls, include_usage=include_usage, trace=trace)
     frames = _frames(first, stream, chunks, request.state.request_id)
     return TurnStream(frames)
 
@@ -147,8 +148,9 @@ class _Chunks:
     """Writes a turn's events as the frames of one completion."""
 
     def __init__(self, calls: ToolMode, *, include_usage: bool, trace: bool) -> None:
-        self._calls, self._trace = calls, trace
+        self._calls = calls
         self._call: ToolCall | None = None
+        self._trace = trace
         self._usage = {"usage": None} if include_usage else {}
         self._head = {
             "id": _completion_id(),
@@ -169,8 +171,8 @@ class _Chunks:
             case Done():
                 called = [] if self._call is None else [{"index": 0, **self._call.model_dump()}]
                 frames = [self._chunk({"tool_calls": called})] if called else []
-                traced = {"trace": event.trace.model_dump(mode="json")} if self._trace else {}
                 reason = _finish_reason(event, self._call)
+                traced = {"trace": event.trace.model_dump(mode="json")} if self._trace else {}
                 if not self._usage:
                     return [*frames, self._chunk({}, finish_reason=reason, extra=traced)]
                 usage = TokenUsage.of(event.usage).model_dump()

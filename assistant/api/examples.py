@@ -107,6 +107,13 @@ UNREADY: dict[str, Any] = {
 }
 
 
+METRICS = """\
+# HELP sotto_turns_total Turns of conversation, by task and how they ended.
+# TYPE sotto_turns_total counter
+sotto_turns_total{ending="done",task="recommend"} 12.0
+"""
+
+
 def answers(example: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that answers ``status`` with JSON like ``example``."""
     return {status: {"content": {"application/json": {"example": example}}}}

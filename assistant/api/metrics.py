@@ -6,15 +6,21 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from assistant.api import examples
 from assistant.api.deps import ServingDep
 from assistant.api.health import engine_answers
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": examples.METRICS}}}},
+)
 async def read_metrics(serving: ServingDep) -> Response:
-    """Counts and times since the server started, in Prometheus' text format; no word of a conversation."""
+    """Counts and times since the server started, in Prometheus' text format; never a word of a conversation."""
     metrics = serving.metrics
     metrics.engine_up.set(await engine_answers(serving))
     metrics.items.set(len(serving.library.catalogue))

@@ -27,8 +27,10 @@ from assistant.errors import SottoError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from assistant.dialogue.turn import Assistant
     from assistant.engine.gateway import Engine
     from assistant.settings import Settings
+    from retrieval.search import Library
 
 T = TypeVar("T")
 
@@ -129,10 +131,14 @@ async def _serve(settings: Settings, stopping: threading.Event, browse: bool) ->
             await process.start()
             _say(f"Engine: starting with the model {folder}; its log is {process.log_path}")
             async with _task(process.wait_ready()) as loading:
-                app = await _beside(loading, asyncio.to_thread(_assemble, settings, folder, engine, stopping))
+                app, assistant = await _beside(
+                    loading, asyncio.to_thread(_assemble, settings, folder, engine, stopping)
+                )
                 async with _answering(app, sock) as server:
                     await _beside(server, loading)
                     _say(f"Engine: ready ({time.monotonic() - started:.0f} s)")
+                    await _beside(server, _warm(assistant))
+                    _say(f"Caches: warm ({time.monotonic() - started:.0f} s)")
                     address = _address(settings)
                     await _beside(server, _ready(address))
                     # The one line on standard output: what a script waits for.
@@ -162,8 +168,8 @@ def _refuse_open_door(settings: Settings) -> None:
             )
 
 
-def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: threading.Event) -> FastAPI:
-    """The server over its opened parts; InterruptedError once ``stopping`` is set."""
+def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: threading.Event) -> tuple[FastAPI, Assistant]:
+    """The server over its opened parts, and its dialogue; InterruptedError once ``stopping`` is set."""
     from transformers import AutoTokenizer
 
     from assistant.api.app import create_app
@@ -179,8 +185,7 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
             step(name, done, total)
 
         library = Library.open(settings.home, progress=progress)
-    # The encoder takes seconds to load: better beside the engine's start than in somebody's first turn.
-    threading.Thread(target=library.encoder.encode, args=(["a film"],), daemon=True).start()
+    threading.Thread(target=_load, args=(library,), daemon=True).start()
     _say(f"Library: {len(library.catalogue)} items ({time.monotonic() - started:.1f} s)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -193,7 +198,21 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
     def count(text: str) -> int:
         return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
-    return create_app(settings, assistant, library, engine, count=count)
+    return create_app(settings, assistant, library, engine, count=count), assistant
+
+
+def _load(library: Library) -> None:
+    """Loads what takes seconds: better beside the engine's start than afterwards."""
+    library.encoder.encode(["a film"])
+    library.linker.link("a film")
+
+
+async def _warm(assistant: Assistant) -> None:
+    """Fills the caches; what keeps them cold will be told to whoever meets it next."""
+    from assistant.engine.command import SERVED_NAME
+
+    with contextlib.suppress(SottoError):
+        await assistant.warm(SERVED_NAME)
 
 
 @asynccontextmanager

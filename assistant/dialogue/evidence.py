@@ -11,8 +11,9 @@ say. Only a reading that leaves out what is said outright is asked for again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,7 +79,8 @@ class EvidenceFinder:
         possible = said
         if loose != words:
             possible = {name: tuple(_said(name, getattr(self._vocabulary, name), loose)) for name in FACETS}
-        open_ = {name: possible[name] or self._near(name, words) for name in FACETS}
+        vector = cache(lambda: self._encoder.encode([words])[0])
+        open_ = {name: possible[name] or (self._near(name, vector) if words else ()) for name in FACETS}
         unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
         given_up = self._given_up(words)
         eras = outright_eras(words)
@@ -120,13 +122,14 @@ class EvidenceFinder:
     def _clearable(self) -> tuple[str, ...]:
         return tuple(part for part in CLEARABLE if part != "kind" or len(self._vocabulary.kinds) > 1)
 
-    def _near(self, facet: str, words: str) -> tuple[str, ...]:
+    def _near(self, facet: str, vector: Callable[[], NDArray[np.float32]]) -> tuple[str, ...]:
+        """The values of ``facet`` nearest to ``vector``, which is only made where there are any."""
         most, values = NEAREST.get(facet), getattr(self._vocabulary, facet)
-        if not most or not words or not values:
+        if not most or not values:
             return ()
         if facet not in self._names:
             self._names[facet] = self._encoder.encode([f"a {value} film" for value in values])
-        likeness = self._names[facet] @ self._encoder.encode([words])[0]
+        likeness = self._names[facet] @ vector()
         return tuple(values[at] for at in np.argsort(-likeness)[:most])
 
 

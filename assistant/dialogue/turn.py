@@ -27,6 +27,7 @@ from assistant.dialogue.respond import Brief, Outcome, Responder
 from assistant.dialogue.stops import Stops
 from assistant.dialogue.types import (
     Adapter,
+    ChatMessage,
     Done,
     Event,
     Plan,
@@ -46,7 +47,9 @@ from prompts.build import MAX_HISTORY, ChatTokenizer
 from prompts.records import wish_line
 from retrieval.item import Item
 from retrieval.search import Candidate, Library
+from retrieval.wish import Wish
 
+WARMING = "something to begin with"
 WITHOUT_ITEMS: dict[Act, Task] = {"find": "clarify", "chat": "chat", "off_topic": "decline"}
 
 
@@ -85,6 +88,16 @@ class Assistant:
         self._choose: Runnable[Turn, Turn] = RunnableLambda(self._retrieve) | RunnableLambda(self._rank)
         self._chain: Runnable[Turn, Turn] = RunnableLambda(self._understand) | self._choose
 
+    async def warm(self, model: str) -> None:
+        """Takes a turn that nobody sees, so that no person's is the first to fill the caches.
+
+        What every prompt of a kind begins with is then read, the linker built and the names of facets encoded.
+        """
+        request = TurnRequest((ChatMessage("user", WARMING),), model, Wish(about=WARMING), max_tokens=1)
+        async with aclosing(self.stream(request)) as events:
+            async for _ in events:
+                pass
+
     async def stream(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
         """A `Plan`, then `Text` pieces, then `Done`. Closing the iterator aborts the generation in the engine."""
         began = time.perf_counter()
@@ -101,6 +114,7 @@ class Assistant:
                     outcome.finish_reason = "stop"
                     break
         if rest := stops.rest():
+            text_at = text_at or time.perf_counter()
             yield Text(rest)
         stages = turn.after("respond", started, outcome.effort).stages
         trace = Trace(

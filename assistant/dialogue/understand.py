@@ -2,8 +2,8 @@
 
 The model reads one message at a time and writes an `Edit`; `fold` carries the wish through the conversation.
 Where the client sends the wish back only the last message is read, otherwise all are, at once. What a
-message means depends on it and the items shown before it alone, so readings are kept in memory for a while
-under a keyed hash: no text is kept.
+message means depends on it and the items shown before it alone, so readings, and the items that each reply named,
+are kept in memory for a while under a keyed hash: no text is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,7 +67,7 @@ class Reading:
     @classmethod
     def of(cls, wish: Wish, past: tuple[str, ...] = ()) -> Reading:
         """The reading of a wish that came as data: there is no message, and nothing to understand."""
-        return cls("", wish, wish, Edit(act="find"), {}, (), past, (), Effort())
+        return cls("", wish, wish, Edit(act="find"), {}, (), past, ())
 
 
 class Understander:
@@ -77,10 +78,13 @@ class Understander:
         self._finder: tuple[int, EvidenceFinder] | None = None
         self._key = secrets.token_bytes(32)
         self._edits: TTLCache[bytes, Edit] = TTLCache(CACHE_SIZE, CACHE_SECONDS)
+        self._named: TTLCache[bytes, tuple[str, ...]] = TTLCache(CACHE_SIZE, CACHE_SECONDS)
+        self._lock = threading.Lock()
 
     async def read(self, messages: Sequence[ChatMessage], wish: Wish | None, model: str) -> Reading:
         """The reading of ``messages``, which end with a user's; ``wish`` is the one before it, if the client has it."""
-        turns = self._turns(messages)
+        # Linking a long conversation takes a while, and other turns are not to wait for it.
+        turns = await asyncio.to_thread(self._turns, messages)
         spoken = turns[-1:] if wish is not None else turns[-MAX_READ:]
         results = await asyncio.gather(*(self._edit(turn, model) for turn in spoken))
         before = current = wish or Wish()
@@ -116,10 +120,20 @@ class Understander:
         return turns
 
     def _shown(self, reply: str) -> tuple[Item, ...]:
-        """The items that a reply of Sotto's named, in order: their labels stand in it letter by letter."""
-        found = [item_id for mention in self._library.linker.link(reply) for item_id in mention.ids]
-        items = self._library.catalogue.many(list(dict.fromkeys(found)))
-        return tuple(item for item in items if item.label in reply)
+        """The items that a reply of Sotto's named, in order: their labels stand in it letter by letter.
+
+        Linked once: the reply comes again with every turn of its conversation.
+        """
+        catalogue, key = self._library.catalogue, self._hash(reply)
+        with self._lock:
+            named = self._named.get(key)
+        if named is None:
+            found = [item_id for mention in self._library.linker.link(reply) for item_id in mention.ids]
+            items = catalogue.many(list(dict.fromkeys(found)))
+            named = tuple(item.id for item in items if item.label in reply)
+            with self._lock:
+                self._named[key] = named
+        return tuple(catalogue.many(list(named)))
 
     def _label(self, text: str, shown: Sequence[Item]) -> Labelled:
         place = {item.id: f"S{n}" for n, item in enumerate(shown, 1)}
@@ -149,7 +163,7 @@ class Understander:
         return label
 
     async def _edit(self, turn: _Turn, model: str) -> tuple[Edit, Effort]:
-        key = self._hash(turn, model)
+        key = self._hash(model, turn.labelled.text, *(item.id for item in turn.shown))
         if (known := self._edits.get(key)) is not None:
             return known, Effort(cache_hits=1)
         labelled = turn.labelled
@@ -179,12 +193,10 @@ class Understander:
             self._finder = revision, EvidenceFinder(self._library.catalogue.facets, self._library.encoder)
         return self._finder[1]
 
-    def _hash(self, turn: _Turn, model: str) -> bytes:
-        """A key that tells nothing without the process's secret."""
-        parts = json.dumps(
-            [model, self._library.catalogue.revision, turn.labelled.text, [item.id for item in turn.shown]]
-        )
-        return hashlib.blake2b(parts.encode(), key=self._key, digest_size=32).digest()
+    def _hash(self, *parts: str) -> bytes:
+        """A key for ``parts`` and the catalogue as it is, which tells nothing without the process's secret."""
+        text = json.dumps([self._library.catalogue.revision, *parts])
+        return hashlib.blake2b(text.encode(), key=self._key, digest_size=32).digest()
 
 
 @dataclass(frozen=True)

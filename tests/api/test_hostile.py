@@ -38,7 +38,7 @@ def engine() -> SteadyEngine:
 @pytest.fixture(scope="module")
 def app(engine: SteadyEngine) -> Iterator[FastAPI]:
     with tempfile.TemporaryDirectory() as home:
-        yield whole_app(Path(home), engine, (*FILMS, *hostile.ITEMS), SpecialTokenizer())
+        yield whole_app(Path(home), engine, (*FILMS, *hostile.ITEMS), SpecialTokenizer(), conversation_tokens=100_000)
 
 
 async def post(app: FastAPI, content: bytes | str, **headers: str) -> httpx.Response:

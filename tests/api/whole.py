@@ -71,10 +71,14 @@ class SteadyEngine:
 
 
 def whole_app(
-    home: Path, engine: SteadyEngine | None = None, items: Iterable[Item] = FILMS, tokenizer: Any = None
+    home: Path,
+    engine: SteadyEngine | None = None,
+    items: Iterable[Item] = FILMS,
+    tokenizer: Any = None,
+    **settings: Any,
 ) -> FastAPI:
     """The server over ``items`` with its state in ``home``."""
     engine = engine or SteadyEngine()
     library = Library(MemoryCatalogue(items), HashEncoder(), home / "index")
     assistant = Assistant(library, engine, tokenizer or CharTokenizer())
-    return create_app(Settings(home=home), assistant, library, engine)
+    return create_app(Settings(home=home, **settings), assistant, library, engine)

@@ -23,7 +23,12 @@ def serve_command(_folder: Path, port: int, **_: Any) -> list[str]:
     return [sys.executable, str(FAKE_SERVER), str(port), str(FOLDER), *flags]
 
 
-def assemble(_settings: Any, _folder: Path, engine: Engine, _stopping: Any) -> FastAPI:
+class Assistant:
+    async def warm(self, _model: str) -> None:
+        """There is nothing to fill."""
+
+
+def assemble(_settings: Any, _folder: Path, engine: Engine, _stopping: Any) -> tuple[FastAPI, Assistant]:
     app = FastAPI()
 
     @app.get("/readyz")
@@ -32,7 +37,7 @@ def assemble(_settings: Any, _folder: Path, engine: Engine, _stopping: Any) -> F
             return JSONResponse({"status": "ready"})
         return JSONResponse({"error": {"message": "no engine"}}, 503, headers={"retry-after": "2"})
 
-    return app
+    return app, Assistant()
 
 
 command.serve_command = serve_command

@@ -134,6 +134,27 @@ async def test_without_it_all_messages_are_read_and_each_only_once(library: Libr
     assert len(engine.understood) == 2
 
 
+async def test_a_reply_is_linked_once_however_often_it_comes_again(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked: list[str] = []
+    link = library.linker.link
+    monkeypatch.setattr(library.linker, "link", lambda text: linked.append(text) or link(text))
+    assistant, _ = make(library, find, *["[1]."] * 3)
+    for message in ("more", "others", "again"):
+        events = await answer(assistant, "horror", "Try Alien (1979).", message)
+        assert "alien" not in {one.id for one in plan_of(events).recommendations}
+    assert linked.count("Try Alien (1979).") == 1
+
+
+async def test_warming_uses_every_prompt(library: Library) -> None:
+    assistant, engine = make(library, find, "Start with [1].")
+    await assistant.warm("sotto")
+    assert len(engine.understood) == 1
+    assert [mark for mark in ("Candidates:", "Task: ") for prompt in engine.prompts if mark in prompt]
+    assert engine.closed == 1
+
+
 async def test_the_schema_offers_only_labels_that_exist(library: Library) -> None:
     assistant, engine = make(library, find, "[1].")
     await answer(assistant, "something like Alien (1979)")

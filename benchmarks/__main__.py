@@ -6,7 +6,7 @@ import argparse
 import runpy
 import sys
 
-BENCHMARKS = ("catalogue_check", "turns", "transcript")
+BENCHMARKS = ("catalogue_check", "turns", "transcript", "retrieval_scale")
 
 
 def main() -> None:

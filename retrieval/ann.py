@@ -137,11 +137,6 @@ def probes(index: Any, share: float) -> int:
     return min(math.ceil(index.nprobe / share), index.nlist)
 
 
-def reads_all(index: Any, kind: Kind, share: float) -> bool:
-    """Whether a search behind a filter that leaves the part ``share`` of the rows reads every list."""
-    return kind in _LISTS and probes(index, share) == index.nlist
-
-
 def write(index: Any, path: Path) -> None:
     """Writes ``index`` to ``path``."""
     faiss.write_index(index, str(path))

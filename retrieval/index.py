@@ -22,14 +22,14 @@ from retrieval.encoder import Progress
 
 StampArray = npt.NDArray[np.uint64]
 
-EXACT_BELOW = 5_000
+EXACT_BELOW = 1_000
 """A filter that leaves no more rows than this is answered exactly."""
 
-EXACT_MOST = 20_000
-"""One that leaves no more than this is, too, where every list would be read, since to skip a row costs time as well."""
+EXACT_SHARE = 1 / 64
+"""So is one that leaves a smaller part of them: to fetch a full vector takes about as long as to pass over 64 codes."""
 
 _TAIL_MOST = 5_000
-_CHUNK = 2_048
+_CHUNK = 512  # vectors that stay in a processor's cache between being fetched and being multiplied
 
 
 class VectorSearch(Protocol):
@@ -214,9 +214,7 @@ class VectorIndex:
 
     def _is_narrow(self, count: int) -> bool:
         """Whether scoring the ``count`` rows that a filter leaves is less work than searching among all."""
-        if self.kind == "flat" or count <= EXACT_BELOW:
-            return self.kind != "flat"
-        return count <= EXACT_MOST and ann.reads_all(self.graph, self.kind, count / self.main_rows)
+        return self.kind != "flat" and count <= max(EXACT_BELOW, EXACT_SHARE * self.main_rows)
 
     def _approximate(self, queries: FloatArray, k: int, mask: BoolArray, count: int) -> IntArray | None:
         """Rows (n, more than k) in which the best ``k`` are to be found; None when there are more than were found."""

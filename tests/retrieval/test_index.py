@@ -56,7 +56,7 @@ def test_flat_equals_brute_force(count: int, k: int, seed: int, data: st.DataObj
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
 def test_approximate_kinds_recall_nearly_everything(kind: Kind, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.index.EXACT_BELOW", 50)
-    monkeypatch.setattr("retrieval.index.EXACT_MOST", 50)
+    monkeypatch.setattr("retrieval.index.EXACT_SHARE", 0)
     index = built(kind)
     vectors = index.main
     mask = np.random.default_rng(2).random(2000) < share
@@ -72,7 +72,7 @@ def test_approximate_kinds_recall_nearly_everything(kind: Kind, share: float, mo
 @pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
 def test_what_a_filter_leaves_is_found_far_from_the_query(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.index.EXACT_BELOW", 50)
-    monkeypatch.setattr("retrieval.index.EXACT_MOST", 50)
+    monkeypatch.setattr("retrieval.index.EXACT_SHARE", 0)
     index = built(kind)
     queries = index.main[:20]
     for query in queries:
@@ -99,7 +99,7 @@ def test_a_search_fills_up_with_allowed_rows_and_none_twice(
     allowed = np.flatnonzero(mask)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("retrieval.index.EXACT_BELOW", exact_below)
-        patch.setattr("retrieval.index.EXACT_MOST", exact_below)
+        patch.setattr("retrieval.index.EXACT_SHARE", 0)
         rows, scores = index.search(index.main[seed : seed + 3], k, mask)
     for query, found, worth in zip(index.main[seed : seed + 3], rows, scores, strict=True):
         wanted = min(k, len(allowed))

@@ -192,7 +192,7 @@ def _bare_search(index: VectorIndex, query: FloatArray, mask: BoolArray, share: 
     if index.kind in {"ivf", "ivfpq"}:
         params = faiss.SearchParametersIVF(sel=selector, nprobe=ann.probes(index.graph, share))
     elif index.kind == "hnsw":
-        params = faiss.SearchParametersHNSW(sel=selector, efSearch=min(int(128 / share), 4096))
+        params = faiss.SearchParametersHNSW(sel=selector, efSearch=min(int(128 / max(share, 1e-6)), 4096))
     else:
         params = faiss.SearchParameters(sel=selector)
     rows: IntArray = index.graph.search(query, K, params=params)[1]
@@ -227,7 +227,8 @@ def _exact(vectors: FloatArray, queries: FloatArray, mask: BoolArray) -> tuple[l
 
 def _recall(found: Sequence[IntArray], exact: Sequence[set[int]]) -> float:
     hits = sum(len(best & set(rows.tolist())) for rows, best in zip(found, exact, strict=True))
-    return round(hits / max(1, sum(map(len, exact))), 4)
+    wanted = sum(map(len, exact))
+    return round(hits / wanted, 4) if wanted else 1.0
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

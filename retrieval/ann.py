@@ -41,6 +41,7 @@ _TUNED_ON = 256
 _NEIGHBOURS = 10
 _LEAST_GAIN = 1e-3
 _ROUNDING = 1e-5
+_LEAST_SHARE = 1e-6
 
 
 def choose_kind(count: int, dim: int) -> Kind:
@@ -117,9 +118,8 @@ def search(
     faiss.omp_set_num_threads(min(_cores(), len(queries)))
     bits = None if allowed is None else np.packbits(allowed, bitorder="little")
     selector = None if bits is None else faiss.IDSelectorBitmap(bits)
-    share = max(share, 1e-6)
     if kind == "hnsw":
-        effort = int(max(_EF_SEARCH, 1.5 * k) / share)
+        effort = int(max(_EF_SEARCH, 1.5 * k) / max(share, _LEAST_SHARE))
         params = faiss.SearchParametersHNSW(sel=selector, efSearch=min(effort, max(_EF_MOST, k)))
     elif kind in _LISTS:
         params = faiss.SearchParametersIVF(sel=selector, nprobe=probes(index, share))
@@ -134,7 +134,7 @@ def search(
 
 def probes(index: Any, share: float) -> int:
     """How many lists a search reads behind a filter that leaves the part ``share`` of the rows."""
-    return min(math.ceil(index.nprobe / share), index.nlist)
+    return min(math.ceil(index.nprobe / max(share, _LEAST_SHARE)), index.nlist)
 
 
 def write(index: Any, path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import runpy
 import sys
 
-BENCHMARKS = ("catalogue_check", "turns", "transcript", "serving", "startup")
+BENCHMARKS = ("catalogue_check", "turns", "transcript", "serving", "startup", "retrieval_scale")
 
 
 def main() -> None:

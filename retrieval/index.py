@@ -22,11 +22,14 @@ from retrieval.encoder import Progress
 
 StampArray = npt.NDArray[np.uint64]
 
-EXACT_BELOW = 20_000
-"""A filter that leaves fewer rows than this is answered exactly."""
+EXACT_BELOW = 1_000
+"""A filter that leaves no more rows than this is answered exactly."""
+
+EXACT_SHARE = 1 / 64
+"""So is one that leaves a smaller part of them: to fetch a full vector takes about as long as to pass over 64 codes."""
 
 _TAIL_MOST = 5_000
-_CHUNK = 16_384
+_CHUNK = 512  # vectors that stay in a processor's cache between being fetched and being multiplied
 
 
 class VectorSearch(Protocol):
@@ -158,6 +161,8 @@ class VectorIndex:
     def vectors(self, rows: IntArray | Sequence[int]) -> FloatArray:
         """The vectors of ``rows``, float32 (len(rows), dim)."""
         wanted = np.asarray(rows, dtype=np.int64)
+        if not len(self.tail):
+            return self.main.take(wanted, axis=0)
         found = np.empty((len(wanted), self.dim), dtype=np.float32)
         old = wanted < self.main_rows
         found[old] = self.main[wanted[old]]
@@ -195,10 +200,9 @@ class VectorIndex:
         mask = self.alive if allowed is None else allowed & self.alive
         main_mask = mask[: self.main_rows]
         count = int(np.count_nonzero(main_mask))
-        if self.kind != "flat" and count <= EXACT_BELOW:
+        rows = None if self._is_narrow(count) else self._approximate(queries, k, main_mask, count)
+        if rows is None:
             rows = np.broadcast_to(np.flatnonzero(main_mask), (len(queries), count))
-        else:
-            rows = self._approximate(queries, min(k, count), main_mask, count)
         extra = self.main_rows + np.flatnonzero(mask[self.main_rows :])
         every = np.concatenate([rows, np.broadcast_to(extra, (len(queries), len(extra)))], axis=1)
         best_rows = np.full((len(queries), k), -1, dtype=np.int64)
@@ -208,16 +212,18 @@ class VectorIndex:
             best_rows[place, : len(top)], best_scores[place, : len(top)] = top, scores
         return best_rows, best_scores
 
-    def _approximate(self, queries: FloatArray, k: int, mask: BoolArray, count: int) -> IntArray:
-        """Rows (n, more than k) in which the best ``k`` are to be found."""
-        if k == 0:
+    def _is_narrow(self, count: int) -> bool:
+        """Whether scoring the ``count`` rows that a filter leaves is less work than searching among all."""
+        return self.kind != "flat" and count <= max(EXACT_BELOW, EXACT_SHARE * self.main_rows)
+
+    def _approximate(self, queries: FloatArray, k: int, mask: BoolArray, count: int) -> IntArray | None:
+        """Rows (n, more than k) in which the best ``k`` are to be found; None when there are more than were found."""
+        most = min(ann.asked(self.kind, k), count)
+        if most == 0:
             return np.empty((len(queries), 0), dtype=np.int64)
-        margin = {"flat": k, "hnsw": 2 * k + 32, "ivfpq": 10 * k + 100}[self.kind]
         selected = None if count == self.main_rows else mask
-        rows, _ = ann.search(
-            self.graph, self.kind, queries, min(margin, count), selected, count / max(1, self.main_rows)
-        )
-        return rows
+        rows, _ = ann.search(self.graph, self.kind, queries, most, selected, count / self.main_rows)
+        return None if (rows[:, -1] < 0).any() else rows
 
     def rescore(self, query: FloatArray, rows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """The best ``k`` of ``rows`` by their full vectors, ties in row order, and the inner products."""

@@ -25,7 +25,7 @@ from retrieval import ann
 from retrieval.ann import Kind
 from retrieval.index import VectorIndex
 
-FORMAT = 1
+FORMAT = 2
 _META = "meta.json"
 _IDS, _VECTORS, _GRAPH = "ids.txt", "vectors.npy", "graph.faiss"
 _NEW_IDS, _TAIL, _STAMPS, _ALIVE = "tail_ids.txt", "tail.npy", "stamps.npy", "alive.npy"
@@ -105,10 +105,11 @@ def load(
     _match(folder, "catalogue", meta.catalogue, catalogue_digest)
     for name, file in meta.files.items():
         _check(folder / name, file, verify=verify)
-    vectors = np.load(folder / _VECTORS, mmap_mode="r" if mmap else None, allow_pickle=False)
+    # A plain array over the map: every slice of a `numpy.memmap` costs as much as the reading of a few vectors.
+    vectors = np.asarray(np.load(folder / _VECTORS, mmap_mode="r" if mmap else None, allow_pickle=False))
     graph: Callable[[], object] = functools.partial(ann.build, "flat", vectors)
     if meta.kind != "flat":
-        graph = functools.partial(ann.read, folder / _GRAPH, meta.kind, mmap=mmap)
+        graph = functools.partial(ann.read, folder / _GRAPH, mmap=mmap)
     index = cls(
         _lines(folder / _IDS) + _lines(folder / _NEW_IDS),
         vectors,

@@ -83,7 +83,7 @@ class VectorStoreSearch:
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         for place, query in enumerate(queries):
-            near = np.flatnonzero(mask) if count <= EXACT_BELOW // 10 else self._proposed(query, k, mask, count)
+            near = np.flatnonzero(mask) if count <= EXACT_BELOW else self._proposed(query, k, mask, count)
             top, top_scores = index.rescore(query, np.union1d(near, added), k)
             rows[place, : len(top)], scores[place, : len(top)] = top, top_scores
         return rows, scores

@@ -64,7 +64,7 @@ class Library:
         self._search_with = search_with
         self._lock = threading.RLock()
         self._linker: Linker | None = None
-        self.index, self._columns = prepare(catalogue, encoder, folder, kind, progress)
+        self.index, self.columns = prepare(catalogue, encoder, folder, kind, progress)
         self._nearest = search_with(self.index)
 
     @classmethod
@@ -105,7 +105,7 @@ class Library:
         with self._lock:
             if self.index.catalogue_digest == self.catalogue.digest:
                 return False
-            self.index, self._columns = prepare(self.catalogue, self.encoder, self.folder, self.kind, progress)
+            self.index, self.columns = prepare(self.catalogue, self.encoder, self.folder, self.kind, progress)
             self._nearest = self._search_with(self.index)
             self._linker = None
             return True
@@ -121,7 +121,7 @@ class Library:
             self._drop(item.id for item in items)
             self.index.add([item.id for item in items], vectors, np.array([stamp(text) for text in texts], np.uint64))
             for item in items:
-                self._columns.put(self._row(item.id), item)
+                self.columns.put(self._row(item.id), item)
                 if self._linker is not None:
                     self._linker.add(item)
             self._save()
@@ -162,7 +162,7 @@ class Library:
             query = Query(vector, spoken, self._vectors_of(wish.like), self._vectors_of(wish.dislike))
             rows = self._candidates(query, mask, max(POOL * k, _LEAST_POOL))
             vectors = self.index.vectors(rows)
-            parts = components(wish, query, rows, vectors, self._columns, self.weights)
+            parts = components(wish, query, rows, vectors, self.columns, self.weights)
             return self._best(wish, rows, vectors, parts, k, varied=varied)
 
     def search_relaxed(
@@ -179,7 +179,7 @@ class Library:
         return [], ()
 
     def _allowed(self, wish: Wish, excluded: Collection[str]) -> BoolArray:
-        mask = self._columns.mask(wish, self.index.alive)
+        mask = self.columns.mask(wish, self.index.alive)
         for item_id in (*wish.like, *wish.dislike, *wish.seen, *excluded):
             if (row := self.index.row(item_id)) is not None:
                 mask[row] = False
@@ -193,7 +193,7 @@ class Library:
         """Rows near the words or a liked item, and the best known ones, each once, rising."""
         words = [] if query.words is None else [query.words[None]]
         queries = np.concatenate([*words, query.liked[-_LIKED_ASKED:]])
-        found = [self._columns.famous(mask, pool)]
+        found = [self.columns.famous(mask, pool)]
         if len(queries):
             near, _ = self._nearest.search(queries, pool, mask)
             found.append(near[near >= 0])
@@ -224,7 +224,7 @@ class Library:
     def _drop(self, ids: Iterable[str]) -> None:
         for item_id in ids:
             if (row := self.index.row(item_id)) is not None:
-                self._columns.drop(row)
+                self.columns.drop(row)
 
     def _row(self, item_id: str) -> int:
         row = self.index.row(item_id)

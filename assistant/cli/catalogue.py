@@ -195,7 +195,7 @@ def remove(
 
 @app.command()
 def index(
-    kind: Annotated[str, typer.Option(help="auto (by size), flat, hnsw or ivfpq.")] = "auto",
+    kind: Annotated[str, typer.Option(help="auto (by size), flat, ivf, ivfpq or hnsw.")] = "auto",
     home: Home = None,
 ) -> None:
     """Bring the vector index up to date with the catalogue, or build it again where it cannot be used."""

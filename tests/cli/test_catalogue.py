@@ -107,7 +107,7 @@ def test_an_interrupted_import_changes_nothing(home: Path, tmp_path: Path, monke
         (["search", "space", "--year", "soon"], "not like 1980-1989"),
         (["search", "space", "-k", "0"], "-k"),
         (["search", "space", "--genre", " "], "at least 1 character"),
-        (["index", "--kind", "tree"], "none of auto, flat, hnsw, ivfpq"),
+        (["index", "--kind", "tree"], "none of auto, flat, ivf, ivfpq, hnsw"),
         (["add", "no-such-file.json"], "No such file"),
     ],
 )

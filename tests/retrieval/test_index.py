@@ -52,10 +52,11 @@ def test_flat_equals_brute_force(count: int, k: int, seed: int, data: st.DataObj
         assert np.isneginf(scores[place][len(found) :]).all()
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "hnsw"])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
 def test_approximate_kinds_recall_nearly_everything(kind: Kind, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.index.EXACT_BELOW", 50)
+    monkeypatch.setattr("retrieval.index.EXACT_SHARE", 0)
     index = built(kind)
     vectors = index.main
     mask = np.random.default_rng(2).random(2000) < share
@@ -68,7 +69,58 @@ def test_approximate_kinds_recall_nearly_everything(kind: Kind, share: float, mo
     assert mask[rows].all()
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivfpq"])
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+def test_what_a_filter_leaves_is_found_far_from_the_query(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.index.EXACT_BELOW", 50)
+    monkeypatch.setattr("retrieval.index.EXACT_SHARE", 0)
+    index = built(kind)
+    queries = index.main[:20]
+    for query in queries:
+        mask = index.main @ query < np.quantile(index.main @ query, 0.1)
+        allowed = np.flatnonzero(mask)
+        best = allowed[np.argsort(-(index.main[allowed] @ query))[:10]]
+        found = index.search(query[None], 10, mask)[0][0]
+        assert len(set(best.tolist()) & set(found.tolist())) >= 9
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(["flat", "ivf", "ivfpq", "hnsw"]),
+    exact_below=st.sampled_from([0, 100, 5_000]),
+    share=st.floats(0, 1),
+    k=st.integers(1, 80),
+    seed=st.integers(0, 1000),
+)
+def test_a_search_fills_up_with_allowed_rows_and_none_twice(
+    kind: Kind, exact_below: int, share: float, k: int, seed: int
+) -> None:
+    index = built(kind)
+    mask = np.random.default_rng(seed).random(2000) < share
+    allowed = np.flatnonzero(mask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retrieval.index.EXACT_BELOW", exact_below)
+        patch.setattr("retrieval.index.EXACT_SHARE", 0)
+        rows, scores = index.search(index.main[seed : seed + 3], k, mask)
+    for query, found, worth in zip(index.main[seed : seed + 3], rows, scores, strict=True):
+        wanted = min(k, len(allowed))
+        assert (found[:wanted] >= 0).all()
+        assert (found[wanted:] == -1).all()
+        assert mask[found[:wanted]].all()
+        assert len(set(found[:wanted].tolist())) == wanted
+        np.testing.assert_allclose(worth[:wanted], index.main[found[:wanted]] @ query, atol=1e-5)
+        if kind == "flat" or len(allowed) <= exact_below:
+            np.testing.assert_allclose(worth[:wanted], np.sort(index.main[allowed] @ query)[::-1][:k], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+def test_a_build_sets_how_many_lists_are_read_and_the_file_keeps_it(tmp_path: Path, kind: Kind) -> None:
+    index = built(kind)
+    assert 1 < index.graph.nprobe < index.graph.nlist
+    ann.write(index.graph, tmp_path / "graph")
+    assert ann.read(tmp_path / "graph", mmap=True).nprobe == index.graph.nprobe
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "ivfpq", "hnsw"])
 @pytest.mark.parametrize("mmap", [True, False])
 def test_save_then_load_is_the_identity(tmp_path: Path, kind: Kind, mmap: bool) -> None:
     vectors = clustered(300, dim=16)
@@ -163,15 +215,16 @@ def test_bad_input_is_refused() -> None:
         VectorIndex.build(["a", "a"], unit_vectors(2))
     with pytest.raises(ValueError, match="NaN"):
         VectorIndex.build(["a"], np.full((1, 4), np.nan, dtype=np.float32))
-    with pytest.raises(ValueError, match="ivfpq learns from at least"):
-        VectorIndex.build(names(9), unit_vectors(9), "ivfpq")
+    for kind in ("ivf", "ivfpq"):
+        with pytest.raises(ValueError, match=f"{kind} learns from at least"):
+            VectorIndex.build(names(9), unit_vectors(9), kind)
 
 
 def test_the_kind_follows_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ann.os, "sysconf", lambda name: 2**30 if name == "SC_PHYS_PAGES" else 8)
     assert [ann.choose_kind(count, 384) for count in (49_999, 50_000, 1_000_000, 10_000_000)] == [
         "flat",
-        "hnsw",
-        "hnsw",
+        "ivf",
+        "ivf",
         "ivfpq",
     ]

@@ -35,7 +35,7 @@ async def test_asynchronous_retrieval_is_the_same(library: Library) -> None:
 def test_another_vector_store_stands_in_for_faiss(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.retriever.EXACT_BELOW", 10)
+    monkeypatch.setattr("retrieval.retriever.EXACT_BELOW", 1)
     encoder = HashEncoder()
     store = InMemoryVectorStore(EncoderEmbeddings(encoder))
     fill(store, FILMS)

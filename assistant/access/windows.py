@@ -17,9 +17,7 @@ from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 from sqlalchemy import (
     Connection,
-    CursorResult,
     Double,
-    Row,
     Table,
     and_,
     bindparam,
@@ -150,14 +148,16 @@ class SharedWindows(MovingWindowRateLimiter):
 
 def _sum(connection: Connection, key: str, now: float) -> tuple[int, float, float]:
     """How much of a window is taken at ``now``, and when the first and the last of it is free again."""
-    used, first, last = cast("Row[Any]", connection.execute(_SUM, {"key": key, "now": now}).one())
+    found: Any = connection.execute(_SUM, {"key": key, "now": now}).one()
+    used, first, last = found
     return (0, now, now) if used is None else (int(used), float(first), float(last))
 
 
 def _wait(connection: Connection, key: str, missing: int, now: float) -> float:
     """Seconds until ``missing`` is free again."""
-    entries: CursorResult[Any] = connection.execute(_LIVE, {"key": key, "now": now})
-    for until, amount in entries:
+    entry: Any
+    for entry in connection.execute(_LIVE, {"key": key, "now": now}):
+        until, amount = entry
         missing -= amount
         if missing <= 0:
             return float(until) - now

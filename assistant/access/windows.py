@@ -10,17 +10,38 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any, cast
 
 from limits import RateLimitItem
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import ColumnElement, delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Connection,
+    Double,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from assistant.access.keys import Clock
 from assistant.errors import StateUnavailable
 from assistant.state.database import Database, exclude
 from assistant.state.models import RateEntry
+
+# Every request runs these: built once, as building them takes longer than running them.
+_ENTRIES = cast("Table", RateEntry.__table__)
+_OF_KEY, _NOW = _ENTRIES.c.bucket == bindparam("key"), bindparam("now", type_=Double)
+_IN_WINDOW = and_(_OF_KEY, _ENTRIES.c.until > _NOW)
+_EXPIRE = delete(_ENTRIES).where(_OF_KEY, _ENTRIES.c.until <= _NOW)
+_SUM = select(func.sum(_ENTRIES.c.amount), func.min(_ENTRIES.c.until), func.max(_ENTRIES.c.until)).where(_IN_WINDOW)
+_LIVE = select(_ENTRIES.c.until, _ENTRIES.c.amount).where(_IN_WINDOW).order_by(_ENTRIES.c.until)
+_ADD = insert(_ENTRIES).returning(_ENTRIES.c.id)
+_SETTLE = update(_ENTRIES).where(_ENTRIES.c.id == bindparam("entry")).values(amount=bindparam("cost"))
 
 
 @dataclass(frozen=True)
@@ -53,24 +74,22 @@ class WindowStorage(Storage, MovingWindowSupport):
 
     def take(self, key: str, limit: int, expiry: int, amount: int) -> Taken:
         """Takes ``amount`` from the window ``key``, if so much is left."""
-        with self._database.write() as session:
-            exclude(session.connection(), f"window {key}")
+        with self._database.connection() as connection:
+            exclude(connection, f"window {key}")
             # Read only now that nobody else can take from the window: its entries are in the order of their times.
             now = self._clock()
-            session.execute(delete(RateEntry).where(RateEntry.bucket == key, RateEntry.until <= now))
-            used, last = self._sum(session, key, now)
+            connection.execute(_EXPIRE, {"key": key, "now": now})
+            used, _, last = _sum(connection, key, now)
             if used + amount > limit:
-                wait = _wait(session, key, used + amount - limit, now) if amount <= limit else math.inf
+                wait = _wait(connection, key, used + amount - limit, now) if amount <= limit else math.inf
                 return Taken(None, max(0, limit - used), wait, max(0.0, last - now))
-            entry = RateEntry(bucket=key, until=now + expiry, amount=amount)
-            session.add(entry)
-            session.flush()
-            return Taken(entry.id, limit - used - amount, 0.0, float(expiry))
+            entry = {"bucket": key, "until": now + expiry, "amount": amount}
+            return Taken(connection.execute(_ADD, entry).scalar_one(), limit - used - amount, 0.0, float(expiry))
 
     def settle(self, entry: int, amount: int) -> None:
         """Says what a share came to in the end, which may be more than what was taken."""
-        with self._database.write() as session:
-            session.execute(update(RateEntry).where(RateEntry.id == entry).values(amount=amount))
+        with self._database.connection() as connection:
+            connection.execute(_SETTLE, {"entry": entry, "cost": amount})
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """As `take`; True when there was enough."""
@@ -78,11 +97,10 @@ class WindowStorage(Storage, MovingWindowSupport):
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """When the window's oldest share was taken, or now, and how much is taken."""
-        with self._database.read() as session:
+        with self._database.connection() as connection:
             now = self._clock()
-            used, _ = self._sum(session, key, now)
-            oldest = session.scalar(select(func.min(RateEntry.until)).where(*_live(key, now)))
-        return (now if oldest is None else oldest - expiry), used
+            used, first, _ = _sum(connection, key, now)
+        return (first - expiry if used else now), used
 
     def clear(self, key: str) -> None:
         """Empties a window."""
@@ -111,13 +129,6 @@ class WindowStorage(Storage, MovingWindowSupport):
 
     get = get_expiry = incr  # type: ignore[assignment]  # as `incr`
 
-    @staticmethod
-    def _sum(session: Session, key: str, now: float) -> tuple[int, float]:
-        """How much of a window is taken at ``now``, and when the last of it is free again."""
-        columns = func.coalesce(func.sum(RateEntry.amount), 0), func.coalesce(func.max(RateEntry.until), now)
-        used, last = session.execute(select(*columns).where(*_live(key, now))).one()
-        return int(used), float(last)
-
 
 class SharedWindows(MovingWindowRateLimiter):
     """The library's moving windows, with shares that can be settled."""
@@ -135,14 +146,18 @@ class SharedWindows(MovingWindowRateLimiter):
         self._windows.settle(entry, cost)
 
 
-def _live(key: str, now: float) -> tuple[ColumnElement[bool], ...]:
-    return RateEntry.bucket == key, RateEntry.until > now
+def _sum(connection: Connection, key: str, now: float) -> tuple[int, float, float]:
+    """How much of a window is taken at ``now``, and when the first and the last of it is free again."""
+    found: Any = connection.execute(_SUM, {"key": key, "now": now}).one()
+    used, first, last = found
+    return (0, now, now) if used is None else (int(used), float(first), float(last))
 
 
-def _wait(session: Session, key: str, missing: int, now: float) -> float:
+def _wait(connection: Connection, key: str, missing: int, now: float) -> float:
     """Seconds until ``missing`` is free again."""
-    entries = select(RateEntry.until, RateEntry.amount).where(*_live(key, now)).order_by(RateEntry.until)
-    for until, amount in session.execute(entries):
+    entry: Any
+    for entry in connection.execute(_LIVE, {"key": key, "now": now}):
+        until, amount = entry
         missing -= amount
         if missing <= 0:
             return float(until) - now

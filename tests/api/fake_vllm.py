@@ -43,7 +43,7 @@ class FakeVllm:
             found = {f"token_id:{label}": -1.0 for label in body["logprob_token_ids"]}
             return JSONResponse({"choices": [{"logprobs": {"top_logprobs": [found]}}], "usage": USAGE})
         if request.url.path == "/v1/completions":
-            text = EDIT if "structured_outputs" in body else REPLY
+            text = EDIT if "json" in body.get("structured_outputs", {}) else REPLY
             return StreamingResponse(self._events(text), media_type="text/event-stream")
         return JSONResponse({"data": [{"id": "sotto"}]})
 

@@ -19,7 +19,7 @@ from assistant.cli import chat
 from assistant.dialogue.types import Adapter, Plan, Recommendation, Text
 from assistant.errors import EngineUnavailable
 from retrieval.wish import Wish
-from tests.api.fakes import DONE, PLAN, REPLY, SCRIPT, ScriptedAssistant, app_with, served
+from tests.api.fakes import DONE, PLAN, REPLY, SCRIPT, ScriptedAssistant, app_with, new_key, served
 
 APP = typer.Typer()
 APP.command()(chat.command)
@@ -154,3 +154,14 @@ def test_after_an_error_the_message_can_be_sent_again(assistant, converse):
 
 def test_ctrl_c_twice_leaves(converse):
     assert "Ctrl-C again leaves" in converse("\x03\x03")
+
+
+def test_a_key_is_sent_where_the_server_asks_for_one(monkeypatch):
+    app = app_with(ScriptedAssistant())
+    key = new_key(app)
+    with served(app) as url:
+        refused = run("hello", "--url", url)
+        assert (refused.exit_code, "SOTTO_API_KEY" in refused.stderr) == (1, True)
+        assert "".join(REPLY) in run("hello", "--url", url, "--api-key", key).stdout
+        monkeypatch.setenv("SOTTO_API_KEY", key)
+        assert "".join(REPLY) in run("hello", "--url", url).stdout

@@ -18,7 +18,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from assistant.access.keys import KeyStore
 from assistant.cli import up
+from assistant.settings import Settings
+from assistant.state.database import Database
 from tests.engine.conftest import free_port
 from tests.engine.models import make_model
 
@@ -182,6 +185,18 @@ def test_a_missing_model_is_refused_before_anything_starts(tmp_path: Path) -> No
     assert result.exit_code == 1
     assert "There is no model /no/such/model" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_machines_are_not_let_in_without_a_key(tmp_path: Path) -> None:
+    ports = ["--port", str(free_port()), "--engine-port", str(free_port())]
+    options = [*ports, "--host", "0.0.0.0", "--home", str(tmp_path), "--model", "/no/such/model"]
+    refused = CliRunner().invoke(APP, options)
+    assert refused.exit_code == 1
+    assert "sotto keys create NAME" in refused.stderr
+    with Database.of(Settings(home=tmp_path)) as database:
+        KeyStore(database).create("ada")
+    # Its next complaint is about the model: the door may stand open now.
+    assert "There is no model /no/such/model" in CliRunner().invoke(APP, options).stderr
 
 
 @pytest.mark.parametrize(

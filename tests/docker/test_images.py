@@ -245,7 +245,7 @@ class TestCompose:
         assert [(port["host_ip"], port["published"], port["target"]) for port in found["ports"]] == [
             ("127.0.0.1", "8000", 8000)
         ]
-        assert found["environment"] == {"SOTTO_MODEL": None}
+        assert found["environment"] == {"SOTTO_MODEL": None, "SOTTO_ALLOWED_HOSTS": "localhost"}
 
 
 def answers(command: list[str]) -> bool:

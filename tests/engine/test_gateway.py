@@ -20,7 +20,7 @@ from assistant.dialogue.edit import edit_schema
 from assistant.dialogue.types import Usage
 from assistant.engine.gateway import MAX_LABELS, Completion, Delta, Sampling, VllmEngine
 from assistant.engine.process import EngineProcess
-from assistant.errors import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
+from assistant.errors import ContextTooLong, EngineError, EngineRejected, EngineTimeout, EngineUnavailable
 
 GREEDY = Sampling(max_tokens=16)
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -92,6 +92,17 @@ async def test_sends_token_ids_and_only_the_sampling_asked_for() -> None:
         "stream_options": {"include_usage": True},
     }
     assert {"seed", "structured_outputs"}.isdisjoint(json.loads(seen[1].content))
+
+
+async def test_more_than_the_model_takes_is_refused_before_it_is_sent() -> None:
+    engine = VllmEngine("http://engine", httpx.MockTransport(lambda _: httpx.Response(200, content=REPLY)), context=20)
+    assert (await engine.complete([1] * 4, model="sotto", sampling=GREEDY)).text == "ab"
+    engine = VllmEngine("http://engine", httpx.MockTransport(pytest.fail), context=20)
+    with pytest.raises(ContextTooLong, match="21 tokens") as refused:
+        await engine.complete([1] * 5, model="sotto", sampling=GREEDY)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+    with pytest.raises(ContextTooLong):
+        await engine.label_logprobs([1] * 20, [1, 2], model="sotto")
 
 
 async def test_complete_joins_the_pieces() -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from assistant.dialogue.types import Adapter, Done, Plan, Recommendation, Text, Usage
 from assistant.errors import EngineUnavailable, InvalidRequest
 from retrieval.wish import Wish
-from tests.api.fakes import DONE, PLAN, REPLY, SCRIPT, ScriptedAssistant, app_with, served
+from tests.api.fakes import DONE, PLAN, REPLY, SCRIPT, ScriptedAssistant, app_with, new_key, served
 
 pytestmark = pytest.mark.browser
 
@@ -182,6 +182,28 @@ def test_a_new_conversation_forgets_the_old_one_and_stops_its_reply(chat):
     assert turn.wish is None
     stored = "[localStorage.length, sessionStorage.length, document.cookie]"
     assert chat.page.evaluate(stored) == [0, 0, ""]
+
+
+def test_a_key_is_asked_for_once_and_forgotten_with_the_tab(browser):
+    app = app_with(ScriptedAssistant())
+    key = new_key(app)
+    with served(app) as url:
+        page = browser.new_page()
+        page.set_default_timeout(10_000)
+        page.goto(url)
+        opened = Open(page, ScriptedAssistant())
+        opened.say("Something like Alien")
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("asks for an API key")
+        page.get_by_label("API key").fill("sk-sotto-wrong")
+        opened.button("Use this key").click()
+        expect(alert).to_contain_text("does not take this API key")
+        page.get_by_label("API key").fill(key)
+        opened.button("Use this key").click()
+        expect(page.locator(".item")).to_have_count(2)
+        expect(page.locator(".description")).to_have_count(2)
+        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 1, ""]
+        page.close()
 
 
 def test_text_of_the_model_and_the_catalogue_stays_text(chat):

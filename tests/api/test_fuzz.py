@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.api.fakes import served
 from tests.api.whole import whole_app
 
-EXAMPLES = 15
+EXAMPLES = 40
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -61,6 +61,12 @@ class Level:
     sotto_rates: list[float] = field(default_factory=list)
     direct_rates: list[float] = field(default_factory=list)
     traces: list[dict[str, Any]] = field(default_factory=list)
+    direct_calls: int = 0
+
+    @property
+    def sotto_calls(self) -> int:
+        """The calls that the turns through the API made to the engine."""
+        return sum(one["engine_calls"] for trace in self.traces for one in trace["stages"])
 
 
 def messages() -> list[str]:
@@ -121,6 +127,7 @@ async def measure(url: str, engine_url: str, turns: list[Turn], streams: list[in
                 seconds, whole = await crowd(block, at_once, work)
                 took.extend(seconds)
                 rates.append(len(block) / whole)
+            level.direct_calls += sum(len(turn.calls) for turn in block)
             level.ratios.append(level.sotto_rates[-1] / level.direct_rates[-1])
             print(f"{at_once} streams: {level.ratios[-1]:.3f} of vLLM's throughput", file=sys.stderr, flush=True)
     await engine.aclose()
@@ -164,6 +171,9 @@ def rows(levels: dict[int, Level]) -> list[Row]:
                 "table": "Sotto against calling vLLM directly with the same prompts",
                 "streams": streams,
                 "turns": len(level.sotto),
+                # Drawn with the same seeds, but in other batches: near each other, or the rest does not compare.
+                "Sotto calls": level.sotto_calls,
+                "vLLM calls": level.direct_calls,
                 "Sotto turns/s": round(float(np.median(level.sotto_rates)), 2),
                 "vLLM turns/s": round(float(np.median(level.direct_rates)), 2),
                 "ratio": round(float(np.median(level.ratios)), 3),

@@ -17,6 +17,7 @@ from retrieval.index import VectorIndex, VectorSearch
 from retrieval.item import Item
 from retrieval.linker import Linker
 from retrieval.mmr import diversify, series_name
+from retrieval.queries import QueryVectors
 from retrieval.relax import relax
 from retrieval.scoring import Query, Weights, components, kinship, query_text, total
 from retrieval.upkeep import ItemStore, WantedKind, prepare, stamp
@@ -62,6 +63,7 @@ class Library:
         self.kind = kind
         self.weights = weights or Weights()
         self._search_with = search_with
+        self._queries = QueryVectors(encoder)
         self._lock = threading.RLock()
         self._linker: Linker | None = None
         self.index, self.columns = prepare(catalogue, encoder, folder, kind, progress)
@@ -153,7 +155,7 @@ class Library:
         among them, nor is ``seed_exclude``. Without ``varied`` they are in the order of their scores alone.
         """
         words = query_text(wish, text)
-        vector = self.encoder.encode([words])[0] if words else None
+        vector = self._queries.of(words) if words else None
         with self._lock:
             mask = self._allowed(wish, seed_exclude)
             if k < 1 or not mask.any():

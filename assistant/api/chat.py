@@ -71,7 +71,7 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = _Chunks(body.calls, include_usage=include_usage, trace=trace)
     frames = _frames(first, stream, chunks, request.state.request_id)
-    return TurnStream(frames)
+    return TurnStream(frames, stream)
 
 
 def turn_request(body: ChatRequest) -> TurnRequest:

@@ -50,15 +50,15 @@ async def events(assistant: Assistant, turn: TurnRequest, heartbeat: float) -> A
 
 
 class TurnStream(StreamingResponse):
-    """Server-sent events of one turn, from an async generator that is closed however the answer ends.
+    """Server-sent events: ``frames``, made from ``turn``. Both are closed however the answer ends.
 
-    Starlette leaves it to the garbage collector when the client is lost while something is being sent.
+    Starlette leaves that to the garbage collector when the client is lost before the first frame or during one.
     """
 
-    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+    def __init__(self, frames: AsyncGenerator[bytes], turn: AsyncGenerator[Event | None]) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(frames, media_type="text/event-stream", headers=headers)
-        self._frames = frames
+        self._frames, self._turn = frames, turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -66,6 +66,7 @@ class TurnStream(StreamingResponse):
         finally:
             with anyio.CancelScope(shield=True):
                 await self._frames.aclose()
+                await self._turn.aclose()
 
 
 async def unless_gone(request: Request, work: Coroutine[object, object, T]) -> T:

@@ -203,6 +203,10 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
 
 def _load(library: Library) -> None:
     """Loads what takes seconds: better beside the engine's start than afterwards."""
+    import torch
+
+    # Threads that wait for their next sentence spin, and take the cores that vLLM decodes on.
+    torch.set_num_threads(1)
     library.encoder.encode(["a film"])
     library.linker.link("a film")
 

@@ -111,7 +111,6 @@ class Responder:
         cutter = Sentences()
         outcome.calls += 1
         generated, usage = "", None
-        outcome.calls += 1
         try:
             async with aclosing(
                 self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)

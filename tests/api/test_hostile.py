@@ -23,6 +23,7 @@ from tests.retrieval.films import FILMS
 
 CHAT = "/v1/chat/completions"
 LABEL = re.compile(r"\[[^\]]*\]?")
+RESPOND = "user: Task: "
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "</s>"]
 
 
@@ -53,7 +54,7 @@ async def say(app: FastAPI, message: str, **fields: Any) -> httpx.Response:
 
 def understood(engine: SteadyEngine) -> str:
     """The message as the last prompt that reads one has it."""
-    prompt = next(one for one in reversed(engine.prompts) if "\nMessage: " in one and "\nTask: " not in one)
+    prompt = next(one for one in reversed(engine.prompts) if "\nMessage: " in one and RESPOND not in one)
     return prompt.rpartition("\nMessage: ")[2]
 
 
@@ -70,7 +71,7 @@ def test_any_text_is_answered_and_reaches_the_model_without_its_marks(
     assert answer.status_code == 200, answer.text
     assert not [token for token in SPECIAL for prompt in engine.prompts if token in prompt]
     for prompt in engine.prompts:
-        if "\nTask: " in prompt:
+        if RESPOND in prompt:
             assert "[" not in prompt.rpartition("\nMessage: ")[2]
 
 
@@ -88,7 +89,7 @@ async def test_a_hostile_record_is_recommended_as_the_text_it_is(app: FastAPI, e
     assert answer.status_code == 200
     titles = {one["id"]: one["title"] for one in answer.json()["recommendations"]}
     assert set(titles) == {item.id for item in hostile.ITEMS}
-    rank, respond = (next(p for p in engine.prompts if mark in p) for mark in ("\nCandidates:", "\nTask: "))
+    rank, respond = (next(p for p in engine.prompts if mark in p) for mark in ("\nCandidates:", RESPOND))
     for prompt in (rank, respond):
         assert not [token for token in SPECIAL if token in prompt]
     lines = rank.rpartition("Candidates:\n")[2].splitlines()

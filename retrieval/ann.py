@@ -134,7 +134,7 @@ def search(
 
 def probes(index: Any, share: float) -> int:
     """How many lists a search reads behind a filter that leaves the part ``share`` of the rows."""
-    return min(math.ceil(index.nprobe / max(share, _LEAST_SHARE)), index.nlist)
+    return int(min(math.ceil(index.nprobe / max(share, _LEAST_SHARE)), index.nlist))
 
 
 def write(index: Any, path: Path) -> None:

@@ -25,7 +25,7 @@ from assistant.settings import Settings
 from assistant.state.database import Database
 
 OPEN = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
-OPEN_BELOW = ("/static/", "/swagger/")
+OPEN_BELOW = "/static/"
 SCOPES: tuple[tuple[str, keys.Scope], ...] = (
     ("/v1/chat/", "chat"),
     ("/v1/recommendations", "chat"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -209,3 +210,8 @@ def test_a_long_conversation_never_outgrows_the_wish() -> None:
         wish = fold(wish, edit, titles, people, ())
     assert wish.not_people[-1] == "Person 39-5"
     assert len(wish.seen) == 200
+
+
+@pytest.mark.parametrize(("era", "wish"), [("older", Wish(year_to=-9999)), ("newer", Wish(year_from=9999))])
+def test_years_stay_within_what_a_wish_may_hold(era: str, wish: Wish) -> None:
+    assert fold(wish, Edit(act="find", era=era), {}, {}, ()) == wish

@@ -197,7 +197,9 @@ class VectorIndex:
         finds few of them.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        mask = self.alive if allowed is None else allowed & self.alive
+        mask = self.alive if allowed is None else allowed
+        if len(self) < len(self.ids):
+            mask = mask & self.alive
         main_mask = mask[: self.main_rows]
         count = int(np.count_nonzero(main_mask))
         near = None if self._is_narrow(count) else self._approximate(queries, k, main_mask, count)

@@ -7,6 +7,7 @@ mask over a million rows takes a millisecond or two.
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 import numpy as np
@@ -28,7 +29,9 @@ class Columns:
     def __init__(self, rows: int = 0) -> None:
         self._years: npt.NDArray[np.int32] = np.full(rows, NO_YEAR, dtype=np.int32)
         self._popularity: FloatArray = np.zeros(rows, dtype=np.float32)
-        self._lists: dict[str, dict[str, array[int]]] = {field: {} for field in FIELDS}
+        self._lists: dict[str, defaultdict[str, array[int]]] = {
+            field: defaultdict(lambda: array("i")) for field in FIELDS
+        }
         self._by_fame: IntArray | None = None
         self._fame: FloatArray | None = None
 
@@ -44,7 +47,7 @@ class Columns:
         for field, values in _facets(item):
             lists = self._lists[field]
             for value in dict.fromkeys(values):
-                lists.setdefault(value, array("i")).append(row)
+                lists[value].append(row)
 
     def drop(self, row: int) -> None:
         """Forgets the fame of a row whose item has gone; the index knows that the row is dead."""

@@ -197,18 +197,19 @@ class VectorIndex:
         finds few of them.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        mask = self.alive if allowed is None else allowed & self.alive
+        mask = self.alive if allowed is None else allowed
+        if len(self) < len(self.ids):
+            mask = mask & self.alive
         main_mask = mask[: self.main_rows]
         count = int(np.count_nonzero(main_mask))
-        rows = None if self._is_narrow(count) else self._approximate(queries, k, main_mask, count)
-        if rows is None:
-            rows = np.broadcast_to(np.flatnonzero(main_mask), (len(queries), count))
-        extra = self.main_rows + np.flatnonzero(mask[self.main_rows :])
-        every = np.concatenate([rows, np.broadcast_to(extra, (len(queries), len(extra)))], axis=1)
+        near = None if self._is_narrow(count) else self._approximate(queries, k, main_mask, count)
+        if near is None:
+            near = [np.flatnonzero(main_mask)] * len(queries)
+        added = self.main_rows + np.flatnonzero(mask[self.main_rows :])
         best_rows = np.full((len(queries), k), -1, dtype=np.int64)
         best_scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        for place, (query, found) in enumerate(zip(queries, every, strict=True)):
-            top, scores = self.rescore(query, found[found >= 0], k)
+        for place, (query, rows) in enumerate(zip(queries, near, strict=True)):
+            top, scores = self.rescore(query, np.concatenate([rows, added]) if len(added) else rows, k)
             best_rows[place, : len(top)], best_scores[place, : len(top)] = top, scores
         return best_rows, best_scores
 
@@ -216,14 +217,14 @@ class VectorIndex:
         """Whether scoring the ``count`` rows that a filter leaves is less work than searching among all."""
         return self.kind != "flat" and count <= max(EXACT_BELOW, EXACT_SHARE * self.main_rows)
 
-    def _approximate(self, queries: FloatArray, k: int, mask: BoolArray, count: int) -> IntArray | None:
-        """Rows (n, more than k) in which the best ``k`` are to be found; None when there are more than were found."""
+    def _approximate(self, queries: FloatArray, k: int, mask: BoolArray, count: int) -> list[IntArray] | None:
+        """For each query the rows in which its best ``k`` are to be found; None when there are more than were found."""
         most = min(ann.asked(self.kind, k), count)
         if most == 0:
-            return np.empty((len(queries), 0), dtype=np.int64)
+            return [np.empty(0, dtype=np.int64)] * len(queries)
         selected = None if count == self.main_rows else mask
         rows, _ = ann.search(self.graph, self.kind, queries, most, selected, count / self.main_rows)
-        return None if (rows[:, -1] < 0).any() else rows
+        return None if (rows[:, -1] < 0).any() else list(rows)
 
     def rescore(self, query: FloatArray, rows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """The best ``k`` of ``rows`` by their full vectors, ties in row order, and the inner products."""

@@ -109,6 +109,7 @@ class Responder:
             pattern=pattern,
         )
         cutter = Sentences()
+        outcome.calls += 1
         generated, usage = "", None
         try:
             async with aclosing(

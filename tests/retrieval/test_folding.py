@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retrieval.folding import fold, numerals, tokens
@@ -52,5 +52,6 @@ def test_tokens_stand_where_they_say_in_order(text: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("𝕊")
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)

@@ -100,6 +100,6 @@ def _words(text: str, begin: int, end: int, found: list[Token]) -> None:
 
 
 def _plain(word: str) -> str:
-    # Compatibility forms first: a double-struck capital has no lower case until it is a plain one.
-    spread = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", word).casefold().translate(_LETTERS))
+    # Folded again: a double-struck capital has no lower case until it is a plain one.
+    spread = unicodedata.normalize("NFKD", word.casefold().translate(_LETTERS)).casefold()
     return re.sub(r"[^\w]+", " ", "".join(char for char in spread if not unicodedata.combining(char))).replace("_", " ")

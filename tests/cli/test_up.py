@@ -238,7 +238,7 @@ def test_a_conversation_with_everything_real(tmp_path: Path) -> None:
     question = {
         "model": "sotto",
         "messages": [{"role": "user", "content": "a quiet film from Japan"}],
-        "max_tokens": 24,
+        "max_tokens": 160,
     }
     with started(tmp_path / "home", model, "-c", WITH_ALL) as run:
         run.wait_ready()

@@ -145,7 +145,9 @@ def _outright(facet: str, value: str, words: str) -> bool:
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
-    """The ``values`` of which no phrase is known."""
+    """The ``values`` of which no phrase is known; places and tongues are said by their names, if by nothing else."""
+    if facet in {"countries", "languages"}:
+        return ()
     known = phrases(facet)
     return tuple(value for value in values if value not in known)
 

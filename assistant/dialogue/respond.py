@@ -18,6 +18,7 @@ from retrieval.item import Item
 from retrieval.wish import Wish
 
 TRIES = 3
+RETRY_TEMPERATURE = 0.6
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Responder:
             return
         sampling = Sampling(
             max_tokens=left,
-            temperature=request.temperature,
+            # Drawn as before, a sentence that did not hold would come again.
+            temperature=request.temperature if attempt == 0 else max(request.temperature, RETRY_TEMPERATURE),
             top_p=request.top_p,
             seed=None if request.seed is None else request.seed + attempt,
             pattern=pattern,

@@ -17,6 +17,7 @@ Stage = Literal["understand", "retrieve", "rank", "respond"]
 Objection = Literal[
     "unknown_slot",
     "broken_slot",
+    "misplaced_slot",
     "repeated_sentence",
     "repeated_words",
     "foreign_number",

@@ -22,6 +22,17 @@ NUMBER = re.compile(r"\d{3,}")
 OWN_WORDS = frozenset({"Sotto", "I'm", "I'd", "I'll", "I've"})
 DENIAL = re.compile(r"\b(not|no|than|rather|hardly|without|instead)\b|n't\b", re.I)
 LONGEST_REPEAT = 3
+MISPLACED = re.compile(
+    r"(?<!from )(?<!in )(?<!of )(?<!to )(?<!with )(?<!^)\[place\]"  # "if you want Belarus"
+    r"|(?<!from )(?<!in )(?<!of )(?<!before )(?<!after )(?<!the )(?<!about )(?<!^)(?<!\")\[years\]"
+    r"|\babout \[years\]"
+    r"|\b(something|an?|the|some|that is|is) \[a_genre\]"
+    r"|\b(want|for|from|in|like|with|try) \[mood\]"  # "if you want funny"
+    r"|\b(something|an?) \[genre\]"
+    r"|\[(genre|a_genre|mood|place|about|years|missing)\].*\[\1\]",
+    re.I,
+)
+"""A slot of the wish where English has no place for it, or the same one twice in a sentence."""
 
 
 @dataclass
@@ -65,6 +76,8 @@ class Verifier:
             self.slots.fill(sentence)
         except UnknownSlot:
             return "unknown_slot"
+        if MISPLACED.search(sentence.strip()):
+            return "misplaced_slot"
         bare = SLOT.sub(" ", sentence)
         if "[" in bare or "]" in bare or "<|" in bare:
             return "broken_slot"

@@ -22,12 +22,11 @@ from assistant.starter.world import World
 from prompts.build import RANK_LABELS, Message, encode, label_ids, rank_messages, respond_messages, understand_messages
 from retrieval.item import Item
 
-TaskName = Literal["copy", "understand", "rank", "respond"]
-TASKS: tuple[TaskName, ...] = ("copy", "understand", "rank", "respond")
+TaskName = Literal["understand", "rank", "respond"]
+TASKS: tuple[TaskName, ...] = ("understand", "rank", "respond")
 REAL_SHARE = 0.06
 SORTED_TOGETHER = 8
 REPLIES = 5
-COPIED = (6, 32)
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,7 @@ class Corpus:
         drawn = self._drawn.get(task)
         if drawn is None or drawn[:2] != (group, count):
             rng = random.Random(f"{self.seed}/{task}/{group}")
-            make = {"copy": self._copy, "understand": self._understand, "rank": self._rank, "respond": self._respond}[
-                task
-            ]
+            make = {"understand": self._understand, "rank": self._rank, "respond": self._respond}[task]
             rows = sorted(make(rng, count * SORTED_TOGETHER), key=len)
             batches = [rows[at : at + count] for at in range(0, len(rows), count)]
             rng.shuffle(batches)
@@ -98,19 +95,9 @@ class Corpus:
         return drawn[2][place]
 
     def prefix_ids(self, task: TaskName) -> list[int]:
-        """The tokens that every prompt of ``task`` begins with: its system message, for ``copy`` a lone start."""
-        if task == "copy":
-            return [self.start]
+        """The tokens that every prompt of ``task`` begins with: its system message."""
         ids = self._encode(rank_messages_sample(self.world, task))
         return ids[: self._user_from(ids)]
-
-    def _copy(self, rng: random.Random, count: int) -> list[Row]:
-        """Random tokens to be repeated: what teaches a small model soonest to look up what stood before."""
-        rows = []
-        for _ in range(count):
-            tokens = [rng.randrange(3, len(self.tokenizer)) for _ in range(rng.randint(*COPIED))]
-            rows.append(Row(tokens, (tokens,)))
-        return rows
 
     def _understand(self, rng: random.Random, count: int) -> list[Row]:
         asker = Asker(self.world, rng)

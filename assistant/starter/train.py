@@ -37,12 +37,10 @@ class Recipe:
     kv_heads: int = 2
     head_dim: int = 64
     steps: int = 1500
-    batch: dict[str, int] = field(default_factory=lambda: {"copy": 32, "understand": 40, "rank": 4, "respond": 10})
-    weight: dict[str, float] = field(
-        default_factory=lambda: {"copy": 1.0, "understand": 3.0, "rank": 0.5, "respond": 1.0}
-    )
+    batch: dict[str, int] = field(default_factory=lambda: {"understand": 40, "rank": 3, "respond": 14})
+    weight: dict[str, float] = field(default_factory=lambda: {"understand": 3.0, "rank": 0.5, "respond": 1.0})
     context_weight: dict[str, float] = field(default_factory=dict)
-    muon_rate: float = 0.02
+    muon_rate: float = 0.012
     adam_rate: float = 2e-3
     warmup: int = 30
     decay_share: float = 0.25

@@ -1,0 +1,66 @@
+"""What every aggregation algorithm offers: which parts devices train, how updates are collected, what comes out.
+
+An update is the change of the trained tensors, after minus before, as a device sends it. Knows neither Flower nor how
+updates are protected on their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from federation.tensors import Part, Tensors
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """What an algorithm can be combined with; each False is refused with the reason in ``why``, by field name."""
+
+    secure_aggregation: bool
+    noise: bool
+    mixed_ranks: bool
+    robust: bool
+    streaming: bool
+    why: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The result of a round: the new ``tensors``, all of them, in float32.
+
+    ``residual`` is ‖mean(BA) - B̄Ā‖ / ‖mean(BA)‖, Frobenius over all modules; None where the algorithm cannot see it.
+    ``rejected`` are the senders whose updates an algorithm left out.
+    """
+
+    tensors: Tensors
+    residual: float | None
+    rejected: tuple[str, ...] = ()
+
+
+class Collector(Protocol):
+    """Takes the updates of one round, in any order."""
+
+    def add(self, sender: str, update: Tensors, weight: float) -> None:
+        """ValueError, naming the tensor, where ``update`` does not fit the round's tensors or is not finite."""
+        ...
+
+    def finish(self) -> Aggregate:
+        """ValueError when there were no updates."""
+        ...
+
+
+class Aggregation(Protocol):
+    """An algorithm, configured. It keeps no state between rounds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def compatibility(self) -> Compatibility: ...
+
+    def trained(self, number: int) -> frozenset[Part]:
+        """The parts that devices train and send in round ``number``, counted from 1."""
+        ...
+
+    def begin(self, current: Tensors) -> Collector:
+        """A collector for a round that starts from ``current``."""
+        ...

@@ -38,7 +38,7 @@ class Chooser:
         self.world, self.rng = world, rng
 
     def example(self) -> ChoiceExample:
-        """One choice among 6 to 20 candidates."""
+        """One choice among 2 to 20 candidates, mostly few: what decides is learned from many short lists."""
         rng = self.rng
         anchor = rng.choice(self.world.films)
         genres = (rng.choice(anchor.genres),) if anchor.genres and rng.random() < 0.6 else ()
@@ -51,7 +51,8 @@ class Chooser:
         wish = Wish(
             genres=genres, moods=tuple(m for m in moods if m not in not_moods), not_moods=not_moods, about=about
         )
-        candidates = self._candidates(anchor, genres, rng.randint(6, 20))
+        count = rng.randint(2, 7) if rng.random() < 0.75 else rng.randint(8, 20)
+        candidates = self._candidates(anchor, genres, count)
         scores = np.array([relevance(wish, history, item) for item in candidates])
         weights = np.exp(SHARPNESS * (scores - scores.max()))
         return ChoiceExample(wish, history, candidates, scores, weights / weights.sum())

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from assistant.engine.processor import has_native_bf16
+from assistant.starter.circuits import lay_circuits
 from assistant.starter.corpus import TASKS, Corpus, TaskName
 from assistant.starter.losses import batch_losses
 from assistant.starter.muon import Muon
@@ -34,16 +35,16 @@ class Recipe:
     layers: int = 6
     intermediate_size: int = 768
     heads: int = 4
-    kv_heads: int = 2
+    kv_heads: int = 4
     head_dim: int = 64
     steps: int = 1500
-    batch: dict[str, int] = field(default_factory=lambda: {"understand": 40, "rank": 3, "respond": 14})
-    weight: dict[str, float] = field(default_factory=lambda: {"understand": 3.0, "rank": 0.5, "respond": 1.0})
+    batch: dict[str, int] = field(default_factory=lambda: {"understand": 24, "rank": 8, "respond": 6})
+    weight: dict[str, float] = field(default_factory=lambda: {"understand": 3.0, "rank": 1.0, "respond": 1.0})
     context_weight: dict[str, float] = field(default_factory=dict)
     muon_rate: float = 0.012
     adam_rate: float = 2e-3
     warmup: int = 30
-    decay_share: float = 0.25
+    decay_share: float = 0.4
     weight_decay: float = 0.01
     seed: int = 7
 
@@ -53,8 +54,8 @@ class Recipe:
         return min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
 
-def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
-    """A model with random weights in float32."""
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, known: Tensor | None = None) -> Qwen3ForCausalLM:
+    """A model in float32 that holds its first circuits (`lay_circuits`), and ``known`` token embeddings if any."""
     torch.manual_seed(recipe.seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -66,21 +67,24 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCau
         head_dim=recipe.head_dim,
         tie_word_embeddings=True,
         max_position_embeddings=4096,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         attn_implementation="sdpa",
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    lay_circuits(model, recipe.seed, known)
+    return model
 
 
 class Run:
     """A training run: the model, the probe that reads relevance at the candidates, and their optimisers."""
 
-    def __init__(self, corpus: Corpus, recipe: Recipe, work: Path, device: str) -> None:
+    def __init__(self, corpus: Corpus, recipe: Recipe, work: Path, device: str, start: Path | None = None) -> None:
         self.corpus, self.recipe, self.work, self.device = corpus, recipe, work, device
-        self.model = new_model(recipe, corpus.tokenizer).to(device)
+        torch.manual_seed(recipe.seed)
+        self.model = _first_model(corpus, recipe, start).to(device)
         self.probe = nn.Linear(recipe.hidden_size, 1).to(device)
         self.prefixes = {task: corpus.prefix_ids(task) for task in TASKS}
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
@@ -149,13 +153,11 @@ def train(
     """Trains to ``recipe.steps``; ``progress`` gets the step and the losses.
 
     A run takes up ``work``'s saved state; without one it begins with the weights of the model in the folder
-    ``start``, or with random ones.
+    ``start``, with its token embeddings alone where it has another shape, or anew.
     """
     work.mkdir(parents=True, exist_ok=True)
-    run = Run(corpus, recipe, work, device)
+    run = Run(corpus, recipe, work, device, start)
     first = run.resume()
-    if first == 0 and start is not None:
-        run.model.load_state_dict(Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32).state_dict())
     saved = time.monotonic()
     run.model.train()
     for step in range(first, recipe.steps):
@@ -164,6 +166,18 @@ def train(
             run.save(step + 1)
             saved = time.monotonic()
     return run.model
+
+
+def _first_model(corpus: Corpus, recipe: Recipe, start: Path | None) -> Qwen3ForCausalLM:
+    """What a run begins with; of a ``start`` of another shape the embeddings are kept."""
+    if start is None:
+        return new_model(recipe, corpus.tokenizer)
+    given = Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32)
+    model = new_model(recipe, corpus.tokenizer, given.model.embed_tokens.weight.detach())
+    weights = given.state_dict()
+    if all(value.shape == weights[name].shape for name, value in model.state_dict().items() if name in weights):
+        model.load_state_dict(weights)
+    return model
 
 
 def _has_bf16(device: str) -> bool:

@@ -15,7 +15,7 @@ from assistant.starter.losses import batch_losses
 from assistant.starter.train import Recipe, export, new_model, train
 
 SMALL = Recipe(
-    hidden_size=32, layers=2, intermediate_size=64, heads=2, kv_heads=1, head_dim=32, steps=4, warmup=1,
+    hidden_size=64, layers=3, intermediate_size=64, heads=4, kv_heads=4, head_dim=48, steps=4, warmup=1,
     batch={"understand": 3, "rank": 2, "respond": 2},
 )  # fmt: skip
 
@@ -55,7 +55,21 @@ def test_a_run_begins_with_given_weights_where_it_has_no_state(corpus: Corpus, t
     nothing: Any = lambda step, losses: None  # noqa: E731
     same = train(corpus, replace(SMALL, steps=0), tmp_path / "work", nothing, start=tmp_path / "start")
     kept = Qwen3ForCausalLM.from_pretrained(tmp_path / "start", dtype=torch.float32)
-    assert torch.equal(same.model.embed_tokens.weight, kept.model.embed_tokens.weight)
+    for name, weight in same.state_dict().items():
+        assert torch.equal(weight, kept.state_dict()[name])
+
+
+def test_of_a_start_of_another_shape_the_likenesses_of_tokens_are_kept(corpus: Corpus, tmp_path: Path) -> None:
+    start = new_model(SMALL, corpus.tokenizer)
+    with torch.no_grad():
+        start.model.embed_tokens.weight[300] = start.model.embed_tokens.weight[301]
+    export(start, corpus.tokenizer, tmp_path / "start")
+    nothing: Any = lambda step, losses: None  # noqa: E731
+    other = replace(SMALL, steps=0, hidden_size=96)
+    weight = train(corpus, other, tmp_path / "work", nothing, start=tmp_path / "start").model.embed_tokens.weight
+    assert weight.shape[1] == 96
+    likeness = torch.nn.functional.cosine_similarity(weight[300], weight, dim=-1)
+    assert likeness[301] > 0.99 > likeness[302]
 
 
 def test_every_task_begins_with_its_system_message(corpus: Corpus) -> None:

@@ -8,6 +8,7 @@ SottoError
 ├── InvalidRequest         the caller's request is malformed: ``param`` names the field
 │   └── ContextTooLong     the conversation has more tokens than are read
 ├── NotFound               an item, model or route does not exist
+├── Conflict               it cannot be done as things stand: a rollout is under way already
 ├── Unauthenticated        no key, or none that is good
 ├── Forbidden              the key is good for other things: ``scope`` names what it lacks
 ├── RateLimited            the caller has used up its allowance: again after ``retry_after`` seconds
@@ -18,6 +19,7 @@ SottoError
 from __future__ import annotations
 
 __all__ = [
+    "Conflict",
     "ContextTooLong",
     "EngineError",
     "EngineRejected",
@@ -72,6 +74,10 @@ class InvalidRequest(SottoError):
 
 class NotFound(SottoError):
     """An item, model or route does not exist."""
+
+
+class Conflict(SottoError):
+    """What is asked cannot be done as things stand."""
 
 
 class ContextTooLong(InvalidRequest):

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from assistant.api import examples
 from assistant.errors import (
+    Conflict,
     EngineError,
     EngineTimeout,
     EngineUnavailable,
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 _KINDS: tuple[tuple[type[SottoError], int, str], ...] = (
     (InvalidRequest, 400, "invalid_request"),
     (NotFound, 404, "not_found"),
+    (Conflict, 409, "conflict"),
     (Unauthenticated, 401, "invalid_api_key"),
     (Forbidden, 403, "insufficient_scope"),
     (RateLimited, 429, "rate_limit_exceeded"),

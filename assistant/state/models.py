@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, Double, Index, Integer, MetaData, String
+from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMES = {
@@ -58,3 +58,106 @@ class RateEntry(Base):
     bucket: Mapped[str] = mapped_column(String(200))
     until: Mapped[float] = mapped_column(Double)
     amount: Mapped[int] = mapped_column(BigInteger)
+
+
+_COUNTED = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Secret(Base):
+    """A random value that all servers on this database share, made once."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary(64))
+
+
+class Rollout(Base):
+    """A release on its way into live traffic, or a change that took effect at once (a rollback is one too).
+
+    ``release`` and ``replaces`` are ids of releases, None for the bare base model. ``steps`` are the canary's shares in
+    percent with commas between. ``request_key`` is the idempotency key of whoever asked for it. What is live is the
+    release of the last rollout that was promoted.
+    """
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[int] = mapped_column(_COUNTED, primary_key=True)
+    release: Mapped[str | None] = mapped_column(String(64))
+    replaces: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    step: Mapped[int] = mapped_column(Integer)
+    steps: Mapped[str] = mapped_column(String(100))
+    step_seconds: Mapped[float] = mapped_column(Double)
+    step_requests: Mapped[int] = mapped_column(Integer)
+    manual: Mapped[bool] = mapped_column(Boolean)
+    shadow: Mapped[bool] = mapped_column(Boolean)
+    started_at: Mapped[float] = mapped_column(Double)
+    step_at: Mapped[float] = mapped_column(Double)
+    ended_at: Mapped[float | None] = mapped_column(Double)
+    reason: Mapped[str | None] = mapped_column(Text)
+    request_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+
+
+class ArmFigure(Base):
+    """What one arm did for one group of callers in one step of a rollout: see `assistant.rollout.judge.Count`."""
+
+    __tablename__ = "arm_figures"
+
+    rollout: Mapped[int] = mapped_column(_COUNTED, primary_key=True, autoincrement=False)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    arm: Mapped[str] = mapped_column(String(8), primary_key=True)
+    bucket: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    shown: Mapped[int] = mapped_column(BigInteger)
+    accepted: Mapped[int] = mapped_column(BigInteger)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    errors: Mapped[int] = mapped_column(BigInteger)
+    log_seconds: Mapped[float] = mapped_column(Double)
+
+
+class Feedback(Base):
+    """The verdict in force on a recommendation, so that it can be changed or withdrawn; pruned after some weeks.
+
+    ``id`` is a keyed hash of the recommendation's id. Neither who gave it nor what was recommended is here.
+    """
+
+    __tablename__ = "feedback"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(16))
+    at: Mapped[float] = mapped_column(Double, index=True)
+
+
+class AuditEntry(Base):
+    """Who did what, why and when. Rows are only ever added: triggers refuse anything else."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(_COUNTED, primary_key=True)
+    at: Mapped[float] = mapped_column(Double)
+    who: Mapped[str] = mapped_column(String(120))
+    what: Mapped[str] = mapped_column(String(40))
+    rollout: Mapped[int | None] = mapped_column(_COUNTED)
+    release: Mapped[str | None] = mapped_column(String(64))
+    why: Mapped[str] = mapped_column(Text)
+
+
+class Replica(Base):
+    """A vLLM that is wanted. ``draining`` ones get no new requests and are dropped once they are idle."""
+
+    __tablename__ = "replicas"
+
+    url: Mapped[str] = mapped_column(String(200), primary_key=True)
+    draining: Mapped[bool] = mapped_column(Boolean)
+    added_at: Mapped[float] = mapped_column(Double)
+
+
+class Residence(Base):
+    """How many replies a server has under way on a release, told every second; what is old means nothing any more."""
+
+    __tablename__ = "residences"
+
+    server: Mapped[str] = mapped_column(String(40), primary_key=True)
+    release: Mapped[str] = mapped_column(String(64), primary_key=True)
+    in_flight: Mapped[int] = mapped_column(Integer)
+    seen_at: Mapped[float] = mapped_column(Double, index=True)

@@ -16,7 +16,7 @@ from sqlalchemy import func, inspect, select, text
 from assistant.errors import StateUnavailable
 from assistant.settings import Settings
 from assistant.state.database import FILE_NAME, Database, database_url, exclude
-from assistant.state.models import Base, RateEntry
+from assistant.state.models import AuditEntry, Base, RateEntry
 
 ROOT = Path(__file__).parents[2]
 OPEN = """
@@ -33,12 +33,22 @@ def test_the_migrations_make_the_tables_that_the_models_say(database):
         assert compare_metadata(context, Base.metadata) == []
 
 
+@pytest.mark.parametrize("change", ["UPDATE audit SET why = 'another'", "DELETE FROM audit"])
+def test_the_audit_log_is_only_ever_added_to(database, change):
+    with database.write() as session:
+        session.add(AuditEntry(at=1.0, who="a person", what="start", why="a reason"))
+    with pytest.raises(StateUnavailable), database.write() as session:
+        session.execute(text(change))
+    with database.read() as session:
+        assert session.scalars(select(AuditEntry.why)).all() == ["a reason"]
+
+
 def test_processes_that_start_together_make_it_once(database_url):
     command = [sys.executable, "-c", OPEN, database_url]
     starting = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in starting] == [("", 0)] * 3
     with Database.of(Settings(database_url=database_url)) as database, database.read() as session:
-        assert session.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0001"]
+        assert session.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0002"]
 
 
 def test_opening_again_keeps_what_is_there(database_url):

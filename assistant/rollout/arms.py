@@ -1,0 +1,36 @@
+"""Who meets the canary: decided by a keyed hash of the caller, so the same people do while its share grows.
+
+Nothing is kept of a caller: who knows the database but not the secret cannot tell which arm a person was in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Arm = Literal["control", "canary"]
+ARMS: tuple[Arm, ...] = ("control", "canary")
+BUCKETS = 64
+"""Callers fall into this many groups, by which the spread of what they do is measured (`assistant.rollout.judge`)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a caller stands in one rollout: a ``position`` in [0, 1) and one of `BUCKETS` groups of callers."""
+
+    position: float
+    bucket: int
+
+    def arm(self, share: float) -> Arm:
+        """The arm at a canary's ``share`` (0 to 1). Who is in the canary stays in it while the share grows."""
+        return "canary" if self.position < share else "control"
+
+
+def place(caller: str, rollout: int, secret: bytes) -> Place:
+    """The place of ``caller`` in the rollout of this number; another rollout draws anew. ``secret`` has 16 to 64 bytes.
+
+    Position and bucket are independent.
+    """
+    digest = hashlib.blake2b(f"{rollout}:{caller}".encode(), key=secret, digest_size=16, person=b"sotto arm").digest()
+    return Place(int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:], "big") % BUCKETS)

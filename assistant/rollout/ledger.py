@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -230,7 +230,15 @@ class Ledger:
         """Adds what the arms did."""
         with self._database.write() as session:
             for one in sorted(counts, key=lambda one: (one.step, one.arm, one.bucket)):
-                _add(session, rollout, one)
+                self.add(session, rollout, one)
+
+    def add(self, session: Session, rollout: int, one: Count) -> None:
+        """Adds one count within a transaction of the caller's."""
+        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        sums = {name: getattr(one, name) for name in ("shown", "accepted", "requests", "errors", "log_seconds")}
+        row = insert(ArmFigure).values(rollout=rollout, step=one.step, arm=one.arm, bucket=one.bucket, **sums)
+        added = {name: getattr(ArmFigure, name) + getattr(row.excluded, name) for name in sums}
+        session.execute(row.on_conflict_do_update(index_elements=["rollout", "step", "arm", "bucket"], set_=added))
 
     def counts(self, rollout: int) -> list[Count]:
         """All that the arms of a rollout did."""
@@ -356,17 +364,3 @@ def _live(session: Session) -> str | None:
 
 def _by_key(session: Session, key: str) -> Rollout | None:
     return session.scalars(select(Rollout).where(Rollout.request_key == key)).one_or_none()
-
-
-def _add(session: Session, rollout: int, one: Count) -> None:
-    sums: Mapping[str, float] = {
-        "shown": one.shown,
-        "accepted": one.accepted,
-        "requests": one.requests,
-        "errors": one.errors,
-        "log_seconds": one.log_seconds,
-    }
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = insert(ArmFigure).values(rollout=rollout, step=one.step, arm=one.arm, bucket=one.bucket, **sums)
-    added = {name: getattr(ArmFigure, name) + getattr(row.excluded, name) for name in sums}
-    session.execute(row.on_conflict_do_update(index_elements=["rollout", "step", "arm", "bucket"], set_=added))

@@ -13,7 +13,7 @@ from typing import Annotated, Protocol, cast
 from fastapi import Depends, Request
 
 from assistant.api.meter import Metrics
-from assistant.dialogue.types import Event, Plan, TurnRequest, WishRequest
+from assistant.dialogue.types import Done, Event, Plan, TurnRequest, WishRequest
 from assistant.settings import Settings
 from retrieval.item import Item
 from retrieval.search import Candidate
@@ -30,8 +30,8 @@ class Assistant(Protocol):
         """A `Plan`, then pieces of `Text`, then `Done`; an async generator, whose closing aborts the generation."""
         ...
 
-    async def recommend(self, request: WishRequest) -> Plan:
-        """What is recommended for a wish that comes as data."""
+    async def recommend(self, request: WishRequest) -> tuple[Plan, Done]:
+        """What is recommended for a wish that comes as data, and what that took."""
         ...
 
 

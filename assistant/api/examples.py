@@ -54,7 +54,11 @@ GROUNDING = {
     "wish": WISH,
 }
 WISHED: dict[str, Any] = {"wish": WISH, "exclude": ["stalker-1979"], "seed": 7}
-RECOMMENDED: dict[str, Any] = {**GROUNDING, "relaxed": []}
+RECOMMENDED: dict[str, Any] = {
+    **GROUNDING,
+    "relaxed": [],
+    "usage": {"prompt_tokens": 1240, "completion_tokens": 1, "total_tokens": 1241},
+}
 
 CHAT: dict[str, Any] = {
     "model": "sotto",

@@ -64,14 +64,17 @@ class ScriptedAssistant:
     wishes: list[WishRequest] = field(default_factory=list)
     closed: int = 0
 
-    async def recommend(self, request: WishRequest) -> Plan:
-        """The script's first plan."""
+    async def recommend(self, request: WishRequest) -> tuple[Plan, Done]:
+        """The script's plan and end."""
         self.wishes.append(request)
+        plan = None
         async with aclosing(self.stream(TurnRequest((), request.model))) as events:
             async for event in events:
                 if isinstance(event, Plan):
-                    return event
-        raise RuntimeError("the script has no plan")
+                    plan = event
+                if isinstance(event, Done) and plan is not None:
+                    return plan, event
+        raise RuntimeError("the script has no plan, or no end")
 
     async def stream(self, request: TurnRequest) -> AsyncGenerator[Event]:
         self.requests.append(request)

@@ -68,7 +68,9 @@ class VectorIndex:
         self.encoder_digest = ""
         self.catalogue_digest = ""
         self.saved: dict[str, str] = {}
-        """sha256 of each file of the main part that a save or load has seen, so that a save can link it."""
+        """sha256 of each unchanging file that a save or load has seen whole, so that a save can link it."""
+        self.beside: dict[str, Callable[[Path], None]] = {}
+        """Further files that are kept with the index and do not change, by name, each with what writes it."""
         self._make_graph = graph
         self._graph: Any = None
         self._rows = {self.ids[row]: int(row) for row in np.flatnonzero(self.alive)}

@@ -224,9 +224,8 @@ class Library:
         ]
 
     def _drop(self, ids: Iterable[str]) -> None:
-        for item_id in ids:
-            if (row := self.index.row(item_id)) is not None:
-                self.columns.drop(row)
+        rows = (self.index.row(item_id) for item_id in ids)
+        self.columns.drop(np.array([row for row in rows if row is not None], dtype=np.int64))
 
     def _row(self, item_id: str) -> int:
         row = self.index.row(item_id)

@@ -103,6 +103,10 @@ class Columns:
         starts = np.cumsum(np.frombuffer(lengths, dtype=np.int64))
         return Stored(self._years, self._popularity, values, starts, np.frombuffer(rows, dtype=np.int32))
 
+    def held(self, facet: str, value: str) -> bool:
+        """Whether any row holds ``value`` in ``facet``, one of `FIELDS`."""
+        return len(self._list(facet, value)) > 0
+
     def holds(self, facet: str, value: str, rows: IntArray) -> BoolArray:
         """Which of ``rows`` hold ``value``."""
         return self._any(facet, (value,))[rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.api import examples
 from assistant.api.admission import place
@@ -14,7 +14,7 @@ from assistant.api.models import known_model
 from assistant.api.schemas import MAX_SEED, Grounding, ModelName, TokenUsage, TraceAsked, TraceTold
 from assistant.api.turns import unless_gone
 from assistant.dialogue.types import Done, Plan, WishRequest
-from retrieval.wish import MAX_COUNT, Ids, Wish
+from retrieval.wish import MAX_COUNT, Ids, Wish, in_order, without_nulls
 
 RANKED_TOKENS = 1  # that a ranking decodes, for its distribution
 
@@ -37,6 +37,14 @@ class WishedRequest(BaseModel):
     seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED, description="One seed gives one order.")] = None
     model: ModelName = MODEL
     trace: TraceAsked = False
+
+    _nulls = model_validator(mode="before")(without_nulls)
+
+    @field_validator("wish")
+    @classmethod
+    def _in_order(cls, wish: Wish) -> Wish:
+        in_order(wish.year_from, wish.year_to)
+        return wish
 
     def request(self) -> WishRequest:
         """What the dialogue is asked for."""

@@ -38,10 +38,13 @@ async def test_the_wish_and_what_stands_beside_it_reach_the_dialogue() -> None:
     await post(assistant, {"wish": wish, "count": 7, "exclude": ["solaris-1972"], "seed": 5})
     await post(assistant, {"wish": wish, "count": None, "seed": None})
     await post(assistant, {})
-    first, second, third = assistant.wishes
+    await post(assistant, {"wish": None, "exclude": None, "model": None})
+    await post(assistant, {"wish": {"genres": None, "count": None, "about": None, "kind": None}})
+    first, second, third, *rest = assistant.wishes
     assert (first.wish, first.exclude, first.seed) == (Wish(like=("alien-1979",), count=7), ("solaris-1972",), 5)
     assert (second.wish.count, second.exclude, second.seed) == (3, (), None)
-    assert third.wish == Wish()
+    assert [third.wish, *(one.wish for one in rest)] == [Wish()] * 3
+    assert [one.model for one in rest] == ["sotto", "sotto"]
 
 
 async def test_what_was_given_up_is_told() -> None:
@@ -59,6 +62,8 @@ async def test_what_was_given_up_is_told() -> None:
         ({"count": 11}, "count"),
         ({"exclude": "alien-1979"}, "exclude"),
         ({"seed": 2**64}, "seed"),
+        ({"wish": {"year_from": 1990, "year_to": 1980}}, "wish"),
+        ({"wish": {"genre": None}}, "wish.genre"),
     ],
 )
 async def test_a_malformed_request_is_refused_by_the_name_of_its_field(body: dict[str, Any], param: str) -> None:

@@ -68,7 +68,9 @@ class VectorIndex:
         self.encoder_digest = ""
         self.catalogue_digest = ""
         self.saved: dict[str, str] = {}
-        """sha256 of each file of the main part that a save or load has seen, so that a save can link it."""
+        """sha256 of each unchanging file that a save or load has seen whole, so that a save can link it."""
+        self.beside: dict[str, Callable[[Path], None]] = {}
+        """Further files that are kept with the index and do not change, by name, each with what writes it."""
         self._make_graph = graph
         self._graph: Any = None
         self._rows = {self.ids[row]: int(row) for row in np.flatnonzero(self.alive)}
@@ -200,6 +202,8 @@ class VectorIndex:
         mask = self.alive if allowed is None else allowed
         if len(self) < len(self.ids):
             mask = mask & self.alive
+        if self.kind == "flat" and not len(self.tail):
+            return self._exact(queries, k, mask)
         main_mask = mask[: self.main_rows]
         count = int(np.count_nonzero(main_mask))
         near = None if self._is_narrow(count) else self._approximate(queries, k, main_mask, count)
@@ -212,6 +216,18 @@ class VectorIndex:
             top, scores = self.rescore(query, np.concatenate([rows, added]) if len(added) else rows, k)
             best_rows[place, : len(top)], best_scores[place, : len(top)] = top, scores
         return best_rows, best_scores
+
+    def _exact(self, queries: FloatArray, k: int, mask: BoolArray) -> tuple[IntArray, FloatArray]:
+        """`search` where FAISS compares every vector: what it returns needs no second look."""
+        count = int(np.count_nonzero(mask))
+        selected = None if count == self.main_rows else mask
+        rows, scores = ann.search(self.graph, self.kind, queries, k, selected, 1.0)
+        if count < k:
+            scores[rows < 0] = -np.inf
+        if (scores[:, 1:] == scores[:, :-1]).any():
+            order = np.lexsort((rows, -scores), axis=-1)
+            rows = np.take_along_axis(rows, order, axis=-1)
+        return rows, scores
 
     def _is_narrow(self, count: int) -> bool:
         """Whether scoring the ``count`` rows that a filter leaves is less work than searching among all."""

@@ -1,8 +1,9 @@
 """An index on disk: a folder that is replaced whole.
 
 ``meta.json`` names the encoder and the catalogue an index belongs to, and the size and sha256 of every other file. The
-files of the main part (``ids.txt``, ``vectors.npy``, ``graph.faiss``) never change once written: a later save
-of the same index links them. What changes is small: the tail, the stamps and the mask of the living rows.
+files of the main part (``ids.txt``, ``vectors.npy``, ``graph.faiss``), and those that others keep beside it, never
+change once written: a later save of the same index links them. What changes is small: the tail, the stamps and the mask
+of the living rows.
 A save writes a sibling folder and renames it into place; a save that is cut off leaves the former index.
 Nothing is pickled.
 """
@@ -30,6 +31,7 @@ _META = "meta.json"
 _IDS, _VECTORS, _GRAPH = "ids.txt", "vectors.npy", "graph.faiss"
 _NEW_IDS, _TAIL, _STAMPS, _ALIVE = "tail_ids.txt", "tail.npy", "stamps.npy", "alive.npy"
 _MAIN = frozenset({_IDS, _VECTORS, _GRAPH})
+_CHANGING = frozenset({_NEW_IDS, _TAIL, _STAMPS, _ALIVE})
 _REBUILD = "run `sotto catalogue index` to build it again"
 
 AnyIndex = TypeVar("AnyIndex", bound=VectorIndex)
@@ -84,7 +86,7 @@ def save(index: VectorIndex, folder: Path) -> None:
         _swap(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    index.saved = {name: file.sha256 for name, file in files.items() if name in _MAIN}
+    index.saved = {name: file.sha256 for name, file in files.items() if name not in _CHANGING}
 
 
 def load(
@@ -103,8 +105,10 @@ def load(
     meta = _read_meta(folder)
     _match(folder, "encoder", meta.encoder, encoder_digest)
     _match(folder, "catalogue", meta.catalogue, catalogue_digest)
+    own = _MAIN | _CHANGING
     for name, file in meta.files.items():
-        _check(folder / name, file, verify=verify)
+        if name in own:
+            _check(folder / name, file, verify=verify)
     # A plain array over the map: every slice of a `numpy.memmap` costs as much as the reading of a few vectors.
     vectors = np.asarray(np.load(folder / _VECTORS, mmap_mode="r" if mmap else None, allow_pickle=False))
     graph: Callable[[], object] = functools.partial(ann.build, "flat", vectors)
@@ -122,7 +126,10 @@ def load(
     index.encoder_digest, index.catalogue_digest = meta.encoder, meta.catalogue
     if meta.kind != "flat":
         _ = index.graph  # opened now: a later save may replace the folder under this index
-    index.saved = {name: file.sha256 for name, file in meta.files.items() if name in _MAIN}
+    # What stands beside the index can be made again from the catalogue, so a fault of it is no fault of the index.
+    kept = {name: file for name, file in meta.files.items() if name not in _CHANGING}
+    whole = (name for name in kept if name in own or _fault(folder / name, kept[name], verify=verify) is None)
+    index.saved = {name: kept[name].sha256 for name in whole}
     return index
 
 
@@ -138,7 +145,7 @@ def _writers(index: VectorIndex) -> dict[str, Callable[[Path], None]]:
     }
     if index.kind != "flat":
         writers[_GRAPH] = lambda path: ann.write(index.graph, path)
-    return writers
+    return {**writers, **index.beside}
 
 
 def _place(name: str, write: Callable[[Path], None], fresh: Path, folder: Path, index: VectorIndex) -> _File:
@@ -200,10 +207,16 @@ def _match(folder: Path, what: str, found: str, wanted: str | None) -> None:
 
 
 def _check(path: Path, file: _File, *, verify: bool) -> None:
+    if (fault := _fault(path, file, verify=verify)) is not None:
+        raise IndexDamaged(f"{path} {fault}: {_REBUILD}")
+
+
+def _fault(path: Path, file: _File, *, verify: bool) -> str | None:
     if not path.is_file():
-        raise IndexDamaged(f"{path} is missing: {_REBUILD}")
+        return "is missing"
     if path.stat().st_size != file.bytes or (verify and _sha256(path) != file.sha256):
-        raise IndexDamaged(f"{path} has changed since it was written: {_REBUILD}")
+        return "has changed since it was written"
+    return None
 
 
 def _lines(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from retrieval.queries import QueryVectors
 from retrieval.relax import relax
 from retrieval.scoring import Query, Weights, components, kinship, query_text, total
 from retrieval.upkeep import ItemStore, WantedKind, prepare, stamp
+from retrieval.vocabulary import in_own_words
 from retrieval.wish import Wish
 
 INDEX_PATH = Path("catalogue") / "index"
@@ -167,6 +168,31 @@ class Library:
             parts = components(wish, query, rows, vectors, self.columns, self.weights)
             return self._best(wish, rows, vectors, parts, k, varied=varied)
 
+    def find(self, text: str, wish: Wish, k: int) -> list[Candidate]:
+        """At most ``k`` items for words typed into a search box, under the hard constraints of ``wish``.
+
+        Those whose titles ``text`` names come first, then those of the people it names, then what is near it.
+        """
+        mentions = self.linker.link(text)
+        titles = {item_id for mention in mentions if mention.kind == "title" for item_id in mention.ids}
+        people = tuple(mention.name for mention in mentions if mention.kind == "person")
+        found = self.search(wish, text, k, varied=False)
+        if people and not wish.people:
+            found = [*self.search(wish.model_copy(update={"people": people}), text, k, varied=False), *found]
+        once = {candidate.item.id: candidate for candidate in found}
+        return sorted(once.values(), key=lambda candidate: candidate.item.id not in titles)[:k]
+
+    def meant(self, wish: Wish) -> Wish:
+        """``wish``, which a client wrote, in the catalogue's own words."""
+        with self._lock:
+            return in_own_words(wish, self.columns.held, self._name_of)
+
+    def _name_of(self, part: str) -> str:
+        match self.linker.link(part):
+            case [mention] if mention.kind == "person":
+                return mention.name
+        return part
+
     def search_relaxed(
         self, wish: Wish, text: str = "", k: int = 20, seed_exclude: Collection[str] = ()
     ) -> tuple[list[Candidate], tuple[str, ...]]:
@@ -224,9 +250,8 @@ class Library:
         ]
 
     def _drop(self, ids: Iterable[str]) -> None:
-        for item_id in ids:
-            if (row := self.index.row(item_id)) is not None:
-                self.columns.drop(row)
+        rows = (self.index.row(item_id) for item_id in ids)
+        self.columns.drop(np.array([row for row in rows if row is not None], dtype=np.int64))
 
     def _row(self, item_id: str) -> int:
         row = self.index.row(item_id)

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from retrieval import column_files
 from retrieval.ann import FloatArray, Kind
 from retrieval.bundled import known_vectors
 from retrieval.catalogue import Facets
@@ -67,6 +68,7 @@ def prepare(
 
     An index that is missing, damaged or another encoder's is built anew; one of an earlier state of the catalogue is
     brought up to date by encoding the items whose text has changed. A text that a bundled film has is never encoded.
+    Columns that are missing or damaged are read from the catalogue; otherwise of the catalogue only what came since.
     """
     digest = catalogue.digest
     try:
@@ -74,11 +76,13 @@ def prepare(
     except (FileNotFoundError, IndexFault):
         old = None
     if old is not None and old.catalogue_digest == digest and not _misbuilt(old, kind):
-        return old, _columns(catalogue, old, progress)
+        return old, _columns(catalogue, old, folder, progress)
     index = _updated(catalogue, encoder, old, kind, progress)
     index.catalogue_digest = digest
-    index.save(folder)
-    return index, _columns(catalogue, index, progress)
+    # An item may have changed though its text, and so its row, has not.
+    index.saved = {name: sha256 for name, sha256 in index.saved.items() if name not in column_files.FILES}
+    index.save(folder)  # before the columns: to encode again is what takes long
+    return index, _columns(catalogue, index, folder, progress)
 
 
 def stamp(text: str) -> int:
@@ -102,7 +106,24 @@ def text_vectors(texts: Sequence[str], stamps: StampArray, encoder: Encoder, pro
     return vectors
 
 
-def _columns(catalogue: ItemStore, index: VectorIndex, progress: Progress | None) -> Columns:
+def _columns(catalogue: ItemStore, index: VectorIndex, folder: Path, progress: Progress | None) -> Columns:
+    """The columns of ``index``, as they lie in ``folder`` with it and with the rows that came since."""
+    if not index.saved.keys() >= set(column_files.FILES):
+        index.beside = column_files.writers(_read(catalogue, index, progress).stored())
+        index.save(folder)
+    stored = column_files.load(folder)
+    index.beside = column_files.writers(stored)
+    columns = Columns(len(index.ids), stored)
+    columns.drop(np.flatnonzero(~index.alive))
+    since = [index.ids[row] for row in range(len(stored.years), len(index.ids)) if index.alive[row]]
+    for item in catalogue.many(since):
+        if (row := index.row(item.id)) is not None:
+            columns.put(row, item)
+    return columns
+
+
+def _read(catalogue: ItemStore, index: VectorIndex, progress: Progress | None) -> Columns:
+    """The columns of ``index``, from every item of the catalogue."""
     columns = Columns(len(index.ids))
     for done, item in enumerate(catalogue, 1):
         if (row := index.row(item.id)) is not None:

@@ -6,9 +6,10 @@ It holds ids and facet values of the catalogue, never a sentence of the conversa
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from retrieval.item import Facet, Text
 
@@ -34,15 +35,30 @@ def years_phrase(first: int | None, last: int | None) -> str:
     return f"{last} or earlier" if last is not None else ""
 
 
+def without_nulls(cls: type[BaseModel], data: Any) -> Any:
+    """``data`` without its known fields that are null: clients write what they leave out that way."""
+    if not isinstance(data, Mapping):
+        return data
+    return {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
+
+
+def in_order(first: int | None, last: int | None) -> None:
+    """ValueError where the ``first`` of the years that a client wants comes after the ``last``."""
+    if first is not None and last is not None and first > last:
+        raise ValueError(f"year_from ({first}) comes after year_to ({last})")
+
+
 class Wish(BaseModel):
     """Hard constraints (years, genres, people, kind, countries, languages and every ``not_``), soft ones, and leanings.
 
     ``like``, ``dislike`` and ``seen`` are item ids: none of them is ever recommended back. All of
     ``genres`` and one of ``people``, ``countries`` and ``languages`` must hold; ``moods`` and
-    ``about`` are soft. ``year_from`` and ``year_to`` are inclusive.
+    ``about`` are soft. ``year_from`` and ``year_to`` are inclusive. A null field counts as one left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _nulls = model_validator(mode="before")(without_nulls)
 
     like: Ids = ()
     dislike: Ids = ()

@@ -13,8 +13,9 @@ from typing import Annotated, Protocol, cast
 from fastapi import Depends, Request
 
 from assistant.api.meter import Metrics
-from assistant.dialogue.types import Event, Plan, TurnRequest, WishRequest
+from assistant.dialogue.types import Done, Event, Plan, TurnRequest, WishRequest
 from assistant.settings import Settings
+from retrieval.catalogue import Facets
 from retrieval.item import Item
 from retrieval.search import Candidate
 from retrieval.wish import Wish
@@ -30,8 +31,8 @@ class Assistant(Protocol):
         """A `Plan`, then pieces of `Text`, then `Done`; an async generator, whose closing aborts the generation."""
         ...
 
-    async def recommend(self, request: WishRequest) -> Plan:
-        """What is recommended for a wish that comes as data."""
+    async def recommend(self, request: WishRequest) -> tuple[Plan, Done]:
+        """What is recommended for a wish that comes as data, and what that took."""
         ...
 
 
@@ -39,6 +40,11 @@ class Catalogue(Protocol):
     """The items by id."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def facets(self) -> Facets:
+        """The facet values that occur."""
+        ...
 
     def get(self, item_id: str, /) -> Item | None:
         """The item of this id, or None."""
@@ -63,6 +69,14 @@ class Library(Protocol):
         varied: bool = True,
     ) -> list[Candidate]:
         """At most ``k`` items that fit, best first; see `retrieval.search.Library.search`."""
+        ...
+
+    def find(self, text: str, wish: Wish, k: int) -> list[Candidate]:
+        """At most ``k`` items for words typed into a search box; see `retrieval.search.Library.find`."""
+        ...
+
+    def meant(self, wish: Wish) -> Wish:
+        """``wish`` in the catalogue's own words."""
         ...
 
 

@@ -72,6 +72,15 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
+_PLAINLY = {
+    "extra_forbidden": "there is no such field here; docs/api.md and /docs list those there are",
+    "tuple_type": "this must be a list",
+    "model_type": "this must be an object",
+    "model_attributes_type": "this must be an object",
+}
+"""What pydantic would tell in the words of Python, by the type of its error."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """An error with its HTTP status; ``headers`` go out beside the usual ones."""
@@ -149,7 +158,7 @@ def _invalid(errors: Sequence[Any]) -> Problem:
         message = "The body must be a JSON object, sent with the header content-type: application/json."
         return Problem(400, message, "invalid_json")
     more = f" ({len(errors) - 1} more after this)" if len(errors) > 1 else ""
-    reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+    reason = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ").rstrip(".")
     return Problem(400, f"{param}: {reason}.{more}", "invalid_request", param)
 
 

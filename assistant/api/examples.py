@@ -35,6 +35,14 @@ ITEM = {
     "attributes": {},
 }
 FOUND: dict[str, Any] = {"object": "list", "data": [{**ITEM, "score": 0.62}], "has_more": False}
+FACETS: dict[str, Any] = {
+    "object": "facets",
+    "genres": ["drama", "science fiction"],
+    "moods": ["slow", "thought-provoking"],
+    "countries": ["soviet union"],
+    "languages": ["russian"],
+    "kinds": ["film"],
+}
 SIMILAR: dict[str, Any] = {"ids": ["alien-1979"], "year_to": 1978, "limit": 5}
 
 WISH: dict[str, Any] = {"like": ["alien-1979"], "genres": ["science fiction"], "year_to": 1978, "count": 3}
@@ -54,7 +62,11 @@ GROUNDING = {
     "wish": WISH,
 }
 WISHED: dict[str, Any] = {"wish": WISH, "exclude": ["stalker-1979"], "seed": 7}
-RECOMMENDED: dict[str, Any] = {**GROUNDING, "relaxed": []}
+RECOMMENDED: dict[str, Any] = {
+    **GROUNDING,
+    "relaxed": [],
+    "usage": {"prompt_tokens": 1240, "completion_tokens": 1, "total_tokens": 1241},
+}
 
 CHAT: dict[str, Any] = {
     "model": "sotto",

@@ -6,14 +6,14 @@ can add one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assistant.dialogue.types import Done, Event, Objection, Plan, Stage, Task, Text, Trace
+from assistant.dialogue.types import Done, Event, Objection, Plan, Stage, StageTrace, Task, Text, Trace
 
 Ending = Literal["done", "failed", "left"]
 """How a turn ends: with its reply, with an error, or because its client left."""
@@ -85,7 +85,11 @@ class Metrics:
             self.first_token.observe(trace.first_token)
         if trace.first_text is not None:
             self.first_text.observe(trace.first_text)
-        for one in trace.stages:
+        self.passed(trace.stages)
+
+    def passed(self, stages: Iterable[StageTrace]) -> None:
+        """Counts what ``stages`` took, of a turn or of a request that has no more than these."""
+        for one in stages:
             self.stage_seconds.labels(one.stage).observe(one.seconds)
             self.tokens.labels(one.stage, "prompt").inc(one.prompt_tokens)
             self.tokens.labels(one.stage, "completion").inc(one.completion_tokens)

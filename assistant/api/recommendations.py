@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.api import examples
 from assistant.api.admission import place
 from assistant.api.deps import MODEL, Serving, ServingDep
 from assistant.api.models import known_model
-from assistant.api.schemas import MAX_SEED, Grounding, ModelName
+from assistant.api.schemas import MAX_SEED, Grounding, ModelName, TokenUsage, TraceAsked, TraceTold
 from assistant.api.turns import unless_gone
-from assistant.dialogue.types import Plan, WishRequest
-from retrieval.wish import MAX_COUNT, Ids, Wish
+from assistant.dialogue.types import Done, Plan, WishRequest
+from retrieval.wish import MAX_COUNT, Ids, Wish, in_order, without_nulls
+
+RANKED_TOKENS = 1  # that a ranking decodes, for its distribution
 
 router = APIRouter(tags=["recommendations"])
 
@@ -34,6 +36,15 @@ class WishedRequest(BaseModel):
     exclude: Annotated[Ids, Field(description="Ids that are not wanted back, besides those the wish names.")] = ()
     seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED, description="One seed gives one order.")] = None
     model: ModelName = MODEL
+    trace: TraceAsked = False
+
+    _nulls = model_validator(mode="before")(without_nulls)
+
+    @field_validator("wish")
+    @classmethod
+    def _in_order(cls, wish: Wish) -> Wish:
+        in_order(wish.year_from, wish.year_to)
+        return wish
 
     def request(self) -> WishRequest:
         """What the dialogue is asked for."""
@@ -48,6 +59,8 @@ class Recommended(Grounding):
     """
 
     relaxed: tuple[str, ...]
+    usage: TokenUsage
+    trace: TraceTold = None
 
 
 @router.post(
@@ -62,11 +75,22 @@ async def recommend(body: WishedRequest, request: Request, serving: ServingDep) 
     The wish of a chat answer can be sent as it is, or edited.
     """
     known_model(body.model)
-    plan = await unless_gone(request, _placed(request, serving, body.request()))
-    return Recommended.model_validate(plan, from_attributes=True)
+    plan, done = await unless_gone(request, _placed(request, serving, body.request()))
+    return Recommended(
+        recommendations=plan.recommendations,
+        adapter=plan.adapter,
+        recommendation_id=plan.recommendation_id,
+        wish=plan.wish,
+        relaxed=plan.relaxed,
+        usage=TokenUsage.of(done.usage),
+        trace=done.trace if body.trace else None,
+    )
 
 
-async def _placed(request: Request, serving: Serving, wish: WishRequest) -> Plan:
-    """The plan for ``wish``, once there is a place for its ranking among the turns under way."""
-    async with place(request, (), 0):
-        return await serving.assistant.recommend(wish)
+async def _placed(request: Request, serving: Serving, wish: WishRequest) -> tuple[Plan, Done]:
+    """What ``wish`` gets, once there is a place for its ranking among the turns under way."""
+    async with place(request, (), RANKED_TOKENS) as bill:
+        plan, done = await serving.assistant.recommend(wish)
+        bill.usage = done.usage
+    serving.metrics.passed(done.trace.stages)
+    return plan, done

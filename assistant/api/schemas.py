@@ -57,6 +57,8 @@ Content = Annotated[
 ]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+TraceAsked = Annotated[bool | None, Field(description="Adds what each stage took; never a word of the text.")]
+TraceTold = Annotated[Trace | None, Field(exclude_if=lambda trace: trace is None)]
 
 
 class Message(BaseModel):
@@ -81,7 +83,7 @@ class ChatRequest(BaseModel):
     model: ModelName
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     wish: Annotated[Wish | None, Field(description="The wish of the last answer, to build on it.")] = None
-    trace: Annotated[bool | None, Field(description="Adds what each stage took; never a word of the text.")] = False
+    trace: TraceAsked = False
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int | None, Field(description="Must be 1.")] = 1
@@ -132,7 +134,7 @@ class ChatRequest(BaseModel):
 
 
 class TokenUsage(BaseModel):
-    """Tokens over all of the turn's calls to the engine."""
+    """Tokens over all of the calls to the engine."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -184,4 +186,4 @@ class ChatCompletion(Grounding):
     model: str
     choices: tuple[Choice]
     usage: TokenUsage
-    trace: Annotated[Trace | None, Field(exclude_if=lambda trace: trace is None)] = None
+    trace: TraceTold = None

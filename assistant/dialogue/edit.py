@@ -18,6 +18,8 @@ from retrieval.wish import MAX_COUNT
 
 Act = Literal["find", "ask", "compare", "why", "chat", "off_topic"]
 ACTS: tuple[Act, ...] = ("find", "ask", "compare", "why", "chat", "off_topic")
+ASKING: tuple[Act, ...] = ("ask", "compare", "why")
+"""The acts that are about items: they alone have `Edit.of`, and nothing else."""
 CLEARABLE = ("all", "like", "people", "genres", "moods", "countries", "languages", "years", "about", "kind")
 MAX_POINTERS = 6
 MAX_FACETS = 4
@@ -127,3 +129,19 @@ def edit_schema(vocabulary: Vocabulary, titles: Sequence[str], people: Sequence[
     }
     properties = {name: schema for name, schema in fields.items() if schema is not None}
     return {"type": "object", "properties": properties, "required": ["act"], "additionalProperties": False}
+
+
+def by_act(schema: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` of an `Edit` with the fields that each act has: a question what it is about, a wish the rest."""
+    fields = schema["properties"]
+    forms: tuple[tuple[Sequence[Act], set[str]], ...] = (
+        (("find",), set(fields) - {"of"}),
+        (ASKING, {"act", "of"}),
+        (("chat", "off_topic"), {"act"}),
+    )
+    options = []
+    for acts, names in forms:
+        if possible := [act for act in fields["act"]["enum"] if act in acts]:
+            properties = {name: value for name, value in fields.items() if name in names}
+            options.append({**schema, "properties": {**properties, "act": {"enum": possible}}})
+    return {"anyOf": options}

@@ -20,8 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz
 
-from assistant.dialogue.cues import eras_said, gives_up, gives_up_all, outright_eras, parts_named, spelt, years_said
-from assistant.dialogue.edit import CLEARABLE, MAX_ABOUT, Edit, Vocabulary
+from assistant.dialogue.cues import (
+    acts_said,
+    eras_said,
+    gives_up,
+    gives_up_all,
+    outright_eras,
+    parts_named,
+    spelt,
+    years_said,
+)
+from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Edit, Vocabulary
 from assistant.dialogue.pointing import counts, topics
 from assistant.dialogue.verify import DENIAL
 from retrieval.lexicon import clearing, phrases
@@ -32,6 +41,8 @@ LEAST_FUZZY = 6
 FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
 STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
+WORD = re.compile(r"\[T\d+ (\w+)\]")
+TITLE = re.compile(r"\[[TS]\d+ ")
 PERSON = re.compile(r"\[P\d+ ")
 AMBIGUOUS = frozenset({"us", "cool", "sweet"})
 """Phrases that mean something else too often to be taken for said outright."""
@@ -55,6 +66,8 @@ class Evidence:
     years: tuple[tuple[int, int], ...]
     era: tuple[str, ...]
     count: tuple[int, ...]
+    acts: tuple[Act, ...] = ACTS
+    """What the message can do: only what has the words of a question asks one."""
     about: tuple[str, ...] = ()
     """Stretches of the message that can be its topic."""
     clear: tuple[str, ...] = ()
@@ -96,6 +109,7 @@ class EvidenceFinder:
             years=years_said(words) or years_said(loose),
             era=eras or eras_said(loose),
             count=counts(message),
+            acts=_acts(message),
             about=topics(message, MAX_ABOUT),
         )
 
@@ -152,10 +166,18 @@ def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
     return tuple(value for value in values if value not in known)
 
 
+def _acts(message: str) -> tuple[Act, ...]:
+    # A title of one word may be none: "[T1 Who] directed that?"
+    words = LABEL.sub(" ", WORD.sub(r"\1", message)).lower()
+    possible = acts_said(words, len(TITLE.findall(message)))
+    return tuple(act for act in ACTS if act not in ASKING or act in possible)
+
+
 def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
-    """``schema`` without the fields for which a message gives no evidence."""
+    """``schema`` without the acts and fields for which a message gives no evidence."""
     gone = {name for name in ("years", "era", "count", "about", "clear") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
+    properties["act"] = {"enum": list(evidence.acts)}
     if evidence.era:
         properties["era"] = {"enum": list(evidence.era)}
     for name in ("count", "about"):

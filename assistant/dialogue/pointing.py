@@ -11,7 +11,7 @@ from retrieval.words import CUES, FUNCTION_WORDS
 
 LABEL = re.compile(r"\[([TPS])(\d+) [^\]]*\]")
 ORDINALS = (
-    r"first|1st|top one|(number|no\.?|nr\.?|#) ?(1|one)",
+    r"(?<!watch )(?<!see )(?<!try )first|1st|top one|(number|no\.?|nr\.?|#) ?(1|one)",
     r"second|2nd|middle|(number|no\.?|nr\.?|#) ?(2|two)",
     r"third|3rd|(number|no\.?|nr\.?|#) ?(3|three)",
     r"fourth|4th|(number|no\.?|nr\.?|#) ?(4|four)",
@@ -20,8 +20,20 @@ ORDINALS = (
 SEVERAL = re.compile(
     r"\b(both|all|those|these|them|they|two|three|other|others|any|none|neither|each|either|your)\b", re.I
 )
-ONE = re.compile(r"\b(that|this|it|its|it's|one|ones|he|she|the film|the movie|list|no|why|how|what|who|which)\b", re.I)
-LAST = re.compile(r"\b(last|final|latter|bottom)\b", re.I)
+ONE = re.compile(
+    r"\b(that|this|it|its|it's|one|ones|he|she|the film|the movie|list|no|why|how|whats?|whos?|which)\b", re.I
+)
+MAIN = re.compile(
+    r"\b(tell (me|us) (a (bit|little) )?more|say more|go on|elaborate)"
+    r"(?=\s*($|[.,;:!?]|(about|on|please|pls|plz|then)\b))"
+    r"|\b(more|any|some|further|the) (details|info|information)\b|\b(convince|persuade|sell) (me|us)\b",
+    re.I,
+)
+"""Asks after the first of the shown items without a word for it."""
+LAST = re.compile(
+    r"\b(last(?! (year|month|week|weekend|night|time|summer|winter|spring|autumn|christmas)\b)|final|latter|bottom)\b",
+    re.I,
+)
 HEADS = (
     "film",
     "films",
@@ -52,7 +64,7 @@ def shown_labels(message: str, shown: int) -> tuple[str, ...]:
     """Of the labels S1 to S``shown``, those that ``message`` can point at.
 
     The ones it carries and the ones it counts off ("the second one"); where it counts nothing off and a word could
-    mean any, all.
+    mean any, all; where it only asks to be told more and names nothing, the first.
     """
     carried = {int(number) for kind, number in LABEL.findall(message) if kind == "S"}
     words = LABEL.sub(" ", message)
@@ -60,10 +72,13 @@ def shown_labels(message: str, shown: int) -> tuple[str, ...]:
     if LAST.search(words):
         counted.add(shown)
     digits = {int(digit) for digit in re.findall(r"(?<![\d.])([1-9])(?![\d.]\d|\d)", words)}
-    places = carried | counted | digits
+    places = {place for place in carried | counted if place <= shown}
     rest = re.sub(rf"(?<!\w)(?:{'|'.join(ORDINALS)})(?!\w)", " ", words, flags=re.I)
     if SEVERAL.search(rest) or (not places and ONE.search(rest)):
         places |= set(range(1, shown + 1))
+    places |= digits
+    if not places and words == message and MAIN.search(rest):
+        places.add(1)
     return tuple(f"S{n}" for n in sorted(places) if 1 <= n <= shown)
 
 

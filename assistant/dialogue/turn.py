@@ -125,11 +125,15 @@ class Assistant:
         )
         yield Done(outcome.finish_reason, _usage(stages), trace)
 
-    async def recommend(self, request: WishRequest) -> Plan:
+    async def recommend(self, request: WishRequest) -> tuple[Plan, Done]:
         """What is recommended for a wish that needs no understanding: the same choice as in a turn, without a reply."""
-        asked = TurnRequest((), request.model, request.wish, seed=request.seed)
-        turn = await self._choose.ainvoke(Turn(asked, Reading.of(request.wish, request.exclude)))
-        return self._plan(turn, self._brief(turn))
+        began = time.perf_counter()
+        wish = await asyncio.to_thread(self._library.meant, request.wish)
+        asked = TurnRequest((), request.model, wish, seed=request.seed)
+        turn = await self._choose.ainvoke(Turn(asked, Reading.of(wish, request.exclude)))
+        plan = self._plan(turn, self._brief(turn))
+        trace = Trace(seconds=round(time.perf_counter() - began, 6), stages=turn.stages)
+        return plan, Done("stop", _usage(turn.stages), trace)
 
     async def _understand(self, turn: Turn) -> Turn:
         started = time.perf_counter()

@@ -21,7 +21,7 @@ from typing import Any
 from cachetools import TTLCache
 from pydantic import ValidationError
 
-from assistant.dialogue.edit import Edit, edit_schema
+from assistant.dialogue.edit import Edit, by_act, edit_schema
 from assistant.dialogue.effort import Effort
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
@@ -184,7 +184,7 @@ class Understander:
         self, prompt: Sequence[int], text: str, schema: dict[str, Any], model: str
     ) -> tuple[Edit, Effort]:
         sampling = Sampling(max_tokens=EDIT_TOKENS, temperature=0.0)
-        completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
+        completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=by_act(schema))
         return _grounded(parse_edit(completion.text), text), Effort(completion.usage, calls=1)
 
     def _evidence(self) -> EvidenceFinder:

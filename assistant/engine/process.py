@@ -116,7 +116,8 @@ class EngineProcess:
         deadline = time.monotonic() + self._pace.start
         while not await self._health.healthy():
             if await self._ends_within(min(self._pace.check, 0.5)):
-                raise EngineError(f"The engine ended while it was starting. {self._reason()}")
+                hint = "`sotto doctor` checks what it needs of this machine."
+                raise EngineError(f"The engine ended while it was starting. {self._reason()} {hint}")
             if time.monotonic() > deadline:
                 raise EngineTimeout(f"The engine was not ready after {self._pace.start:.0f} s. {self._reason()}")
             stage = next((words for mark, words in reversed(_STAGES) if mark in self._log()), "")

@@ -23,6 +23,7 @@ from assistant.settings import Settings
 from retrieval.item import Item
 from retrieval.search import Candidate
 from retrieval.wish import Wish
+from tests.retrieval.fakes import MemoryCatalogue
 
 ALIEN = Item(
     id="alien-1979",
@@ -64,14 +65,17 @@ class ScriptedAssistant:
     wishes: list[WishRequest] = field(default_factory=list)
     closed: int = 0
 
-    async def recommend(self, request: WishRequest) -> Plan:
-        """The script's first plan."""
+    async def recommend(self, request: WishRequest) -> tuple[Plan, Done]:
+        """The script's plan and end."""
         self.wishes.append(request)
+        plan = None
         async with aclosing(self.stream(TurnRequest((), request.model))) as events:
             async for event in events:
                 if isinstance(event, Plan):
-                    return event
-        raise RuntimeError("the script has no plan")
+                    plan = event
+                if isinstance(event, Done) and plan is not None:
+                    return plan, event
+        raise RuntimeError("the script has no plan, or no end")
 
     async def stream(self, request: TurnRequest) -> AsyncGenerator[Event]:
         self.requests.append(request)
@@ -99,12 +103,18 @@ class FakeLibrary:
     """Finds all its items, in their order, whatever is asked."""
 
     def __init__(self, *items: Item) -> None:
-        self.catalogue = {item.id: item for item in items}
+        self.catalogue = MemoryCatalogue(items)
 
     def search(
         self, wish: Wish, text: str = "", k: int = 20, seed_exclude: Collection[str] = (), *, varied: bool = True
     ) -> list[Candidate]:
-        return [Candidate(item, 0.5, {}) for item in self.catalogue.values()][:k]
+        return [Candidate(item, 0.5, {}) for item in self.catalogue][:k]
+
+    def find(self, text: str, wish: Wish, k: int) -> list[Candidate]:
+        return self.search(wish, text, k)
+
+    def meant(self, wish: Wish) -> Wish:
+        return wish
 
 
 def app_with(

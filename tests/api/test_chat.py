@@ -168,7 +168,7 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
         ({"stop": [""]}, "stop.0", "at least 1"),
         ({"stop": list("abcde")}, "stop", "at most 4"),
         ({"max_tokens": 0}, "max_tokens", "greater than"),
-        ({"wish": {"genre": "drama"}}, "wish.genre", "not permitted"),
+        ({"wish": {"genre": "drama"}}, "wish.genre", "no such field"),
         ({"messages": []}, "messages", "at least 1"),
         ({"messages": USER * 201}, "messages", "at most 200"),
         ({"messages": [{"role": "user", "content": "x" * 32_001}]}, "messages.0.content", "at most 32000"),

@@ -90,6 +90,7 @@ async def test_hard_filters_hold(library: Library, filters: dict[str, Any], hold
         ({"genre": "drama"}, "genre"),
         ({"year_to": "soon"}, "year_to"),
         ({"query": "x" * 401}, "query"),
+        ({"year_from": 1990, "year_to": 1980}, "year_to"),
     ],
 )
 async def test_a_malformed_query_is_refused_by_the_name_of_its_field(
@@ -97,6 +98,48 @@ async def test_a_malformed_query_is_refused_by_the_name_of_its_field(
 ) -> None:
     answer = await ask(library, "GET", "/v1/items", params=params)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("godfather part 2", ["godfather-2"]),
+        ("the godfather", ["godfather"]),
+        ("anything by Alfred Hitchcock", ["psycho", "vertigo"]),
+    ],
+)
+async def test_what_the_text_names_comes_first(library: Library, query: str, first: list[str]) -> None:
+    answer = ids(await found(library, query=query, limit=50))
+    assert set(answer[: len(first)]) == set(first)
+    assert len(set(answer)) == len(answer) == len(FILMS)
+
+
+async def test_what_the_text_names_holds_to_the_filters(library: Library) -> None:
+    answer = await found(library, query="the godfather by Alfred Hitchcock", genres="comedy")
+    assert all("comedy" in item["genres"] for item in answer["data"])
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ({"genres": "sci-fi"}, {"genres": "science fiction"}),
+        ({"countries": "USA"}, {"countries": "united states"}),
+        ({"people": "Ridley Skott"}, {"people": "Ridley Scott"}),
+        ({"not_genres": "sci-fi"}, {"not_genres": "science fiction"}),
+    ],
+)
+async def test_a_known_way_to_say_a_value_stands_for_it(
+    library: Library, said: dict[str, str], own: dict[str, str]
+) -> None:
+    assert ids(await found(library, **said)) == ids(await found(library, **own))
+
+
+async def test_the_values_to_filter_by_are_those_that_occur(library: Library) -> None:
+    values = (await ask(library, "GET", "/v1/items:facets")).json()
+    assert values["genres"] == sorted({genre for item in FILMS for genre in item.genres})
+    assert set(values) == {"object", "genres", "moods", "countries", "languages", "kinds"}
+    for genre in values["genres"]:
+        assert (await found(library, genres=genre))["data"]
 
 
 async def test_neighbours_are_found_and_never_the_items_themselves(library: Library) -> None:

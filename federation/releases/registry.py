@@ -171,6 +171,7 @@ class Registry:
             # Nothing here is reported to anyone, and a server that is away is said to be so within seconds.
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+            os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
             from mlflow import MlflowClient
 
             uri, self._artifacts = tracking(self._home, self._given)

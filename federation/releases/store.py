@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from federation.releases.base import Served
 from federation.releases.errors import ReleaseNotFound, UnsafePath
 from federation.releases.manifest import is_digest
 from federation.releases.verify import Limits, Release, verify
@@ -37,11 +38,11 @@ class Store:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).is_dir()
 
-    def get(self, digest: str, limits: Limits | None = None) -> Release:
-        """The release, verified anew. ReleaseNotFound where it is not here, ReleaseRefused where it was changed."""
+    def get(self, digest: str, limits: Limits | None = None, served: Served | None = None) -> Release:
+        """The release, verified anew: see `federation.releases.verify`. ReleaseNotFound where it is not here."""
         if digest not in self:
             raise ReleaseNotFound(f"The release {digest} is not in {self.root}.")
-        return verify(self.path(digest), limits or Limits.any(), digest=digest)
+        return verify(self.path(digest), limits or Limits.any(), digest=digest, served=served)
 
     def add(self, folder: Path) -> Release:
         """Takes in a copy of the release in ``folder``, unless it is here already. ReleaseRefused where it is none."""

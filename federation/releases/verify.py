@@ -80,6 +80,10 @@ class Release:
         """The absolute folder of the cohort's LoRA, as PEFT and vLLM load it."""
         return self.folder.absolute() / layout.adapter(cohort)
 
+    def soft_prompt(self, cohort: str) -> NDArray[np.float32] | None:
+        """The cohort's soft prompt, (tokens, hidden), where it has one."""
+        return self.cohorts[cohort].get(SOFT_PROMPT)
+
 
 def verify(
     folder: Path, limits: Limits | None = None, *, digest: str | None = None, served: Served | None = None
@@ -106,7 +110,7 @@ def verify(
             _check_shapes(path, prompt, {SOFT_PROMPT: (cohort.soft_prompt, manifest.base.hidden_size)})
             tensors |= prompt
         for name, tensor in tensors.items():
-            _check_numbers(f"{cohort.name}: {name}", tensor, np.linalg.norm(tensor), limits)
+            _check_numbers(f"{cohort.name}: {name}", tensor, limits)
         cohorts[cohort.name] = tensors
     if len({frozenset(_lora_names(tensors)) for tensors in cohorts.values()}) > 1:
         raise WrongShape("The cohorts' LoRA are on different modules.")
@@ -234,9 +238,11 @@ def _check_shapes(what: str, tensors: Tensors, wanted: Mapping[str, tuple[int, .
             raise WrongShape(f"{what}: {name} has the shape {tensor.shape} and must have {wanted[name]}.")
 
 
-def _check_numbers(what: str, tensor: NDArray[np.float32], norm: np.floating, limits: Limits) -> None:
+def _check_numbers(what: str, tensor: NDArray[np.float32], limits: Limits, *, rows: bool = False) -> None:
     if not np.isfinite(tensor).all():
         raise NotFinite(f"{what} holds numbers that are not finite.")
+    squares = np.einsum("ij,ij->i", tensor, tensor, dtype=np.float64)
+    norm = float(np.sqrt(squares.max() if rows else squares.sum()))
     if not norm <= limits.norm:
         raise NormTooLarge(f"{what} has the norm {norm:.4g}, at most {limits.norm:g} is taken.")
 
@@ -246,5 +252,5 @@ def _items(manifest: Manifest, data: bytes | None, limits: Limits) -> ItemVector
         return None
     items = items_from_bytes(data, layout.ITEMS)
     _check_shapes(layout.ITEMS, {"vectors": items.vectors}, {"vectors": (manifest.items.count, manifest.items.width)})
-    _check_numbers(layout.ITEMS, items.vectors, np.linalg.norm(items.vectors, axis=1).max(), limits)
+    _check_numbers(layout.ITEMS, items.vectors, limits, rows=True)
     return items

@@ -82,7 +82,8 @@ class Embeddings:
             raise InvalidRequest(f"A soft prompt has 1 to {MOST_TOKENS} rows, not {len(soft_prompt)}.", param)
         if not np.isfinite(soft_prompt).all():
             raise InvalidRequest("A soft prompt holds finite numbers only.", param)
-        longest = float(np.linalg.norm(soft_prompt, axis=1).max())
+        with np.errstate(over="ignore"):
+            longest = float(np.linalg.norm(soft_prompt, axis=1).max())
         if not longest <= NORM_RATIO * self.longest:
             most = NORM_RATIO * self.longest
             raise InvalidRequest(

@@ -54,6 +54,11 @@ def prompt() -> list[int]:
     return encode(tokenizer(), rank_messages(Wish(), ITEMS[:1], ITEMS[1:]))
 
 
+def question() -> list[int]:
+    """Something that is answered in words."""
+    return encode(tokenizer(), [{"role": "user", "content": "Which slow film about a samurai would you take?"}])
+
+
 def labels() -> list[int]:
     return label_ids(tokenizer(), len(ITEMS) - 1)
 
@@ -63,10 +68,10 @@ def weights(seed: int, tokens: int = TOKENS) -> dict[str, NDArray[np.float32]]:
     draw = np.random.default_rng(seed)
     found: dict[str, NDArray[np.float32]] = {}
     for module, (out, into) in served().modules.items():
-        found[f"{module}.lora_A.weight"] = draw.normal(0, 0.1, (LORA.rank, into)).astype(np.float32)
-        found[f"{module}.lora_B.weight"] = draw.normal(0, 0.1, (out, LORA.rank)).astype(np.float32)
+        found[f"{module}.lora_A.weight"] = draw.normal(0, 0.4, (LORA.rank, into)).astype(np.float32)
+        found[f"{module}.lora_B.weight"] = draw.normal(0, 0.4, (out, LORA.rank)).astype(np.float32)
     if tokens:
-        found["soft_prompt"] = draw.normal(0, 0.1, (tokens, served().model.hidden_size)).astype(np.float32)
+        found["soft_prompt"] = draw.normal(0, 0.5, (tokens, served().model.hidden_size)).astype(np.float32)
     return found
 
 
@@ -108,9 +113,9 @@ async def ranking(engine: VllmEngine, policy: Policy | None) -> NDArray[np.float
 
 async def reply(engine: VllmEngine, policy: Policy | None) -> str:
     if policy is None:
-        return (await engine.complete(prompt(), model="sotto", sampling=GREEDY)).text
+        return (await engine.complete(question(), model="sotto", sampling=GREEDY)).text
     model, soft_prompt = policy.model, policy.soft_prompt
-    return (await engine.complete(prompt(), model=model, sampling=GREEDY, soft_prompt=soft_prompt)).text
+    return (await engine.complete(question(), model=model, sampling=GREEDY, soft_prompt=soft_prompt)).text
 
 
 def reference(tensors: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -141,7 +146,7 @@ async def test_a_release_changes_the_ranking_as_peft_and_transformers_would(engi
     np.testing.assert_allclose(second, reference(weights(101, tokens=0)), atol=2e-2)
     np.testing.assert_allclose(base, await ranking(engine, None), atol=1e-4)
     for one, other in ((base, first), (base, second), (first, second)):
-        assert np.abs(np.exp(one) - np.exp(other)).max() > 0.05
+        assert np.abs(np.exp(one) - np.exp(other)).max() > 0.02
 
 
 async def test_prompt_embeddings_alone_change_nothing(engine, adapters, store, tmp_path):
@@ -152,8 +157,8 @@ async def test_prompt_embeddings_alone_change_nothing(engine, adapters, store, t
         embedded = await engine.label_logprobs(prompt(), labels(), model=model, soft_prompt=NO_TOKENS)
         np.testing.assert_allclose(embedded, ordinary, atol=1e-3)
         for sampling in (GREEDY, Sampling(max_tokens=24, temperature=1.0, seed=7)):
-            plain = await engine.complete(prompt(), model=model, sampling=sampling)
-            through = await engine.complete(prompt(), model=model, sampling=sampling, soft_prompt=NO_TOKENS)
+            plain = await engine.complete(question(), model=model, sampling=sampling)
+            through = await engine.complete(question(), model=model, sampling=sampling, soft_prompt=NO_TOKENS)
             assert through == plain
 
 
@@ -200,7 +205,7 @@ async def test_a_reply_under_way_ends_on_the_release_it_began_with(engine, adapt
     await adapters.load(old)
     with adapters.policy(old) as policy:
         whole = await reply(engine, policy)
-        answer = engine.generate(prompt(), model=policy.model, sampling=GREEDY, soft_prompt=policy.soft_prompt)
+        answer = engine.generate(question(), model=policy.model, sampling=GREEDY, soft_prompt=policy.soft_prompt)
         said = (await anext(answer)).text
         unloading = asyncio.create_task(adapters.unload(old))
         await adapters.load(new)

@@ -34,6 +34,12 @@ class Settings(BaseSettings):
         description="Database of the server's state (keys, rate windows), e.g. `postgresql://user@host/sotto`; "
         "a SQLite file in SOTTO_HOME when empty.",
     )
+    mlflow_uri: str = Field(
+        "",
+        repr=False,
+        description="MLflow's tracking server, which keeps releases and the figures of rounds, e.g. "
+        "`http://127.0.0.1:5000`; SQLite and a folder in SOTTO_HOME when empty.",
+    )
     requests_per_minute: int = Field(600, ge=0, description="Requests a key may make a minute; 0 for no limit.")
     tokens_per_minute: int = Field(
         300_000, ge=0, description="Tokens of prompts and replies a key may use a minute; 0 for no limit."

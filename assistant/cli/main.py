@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from assistant.cli import catalogue, chat, doctor, keys, starter, up
+from assistant.cli import catalogue, chat, doctor, keys, release, starter, up
 from assistant.cli import eval as evaluation
 
 DISTRIBUTION = "sotto-rec"
@@ -47,4 +47,5 @@ app.command("doctor")(doctor.command)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(keys.app, name="keys")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(release.app, name="release")
 app.add_typer(starter.app, name="starter")

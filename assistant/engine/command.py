@@ -18,14 +18,19 @@ from assistant.engine.processor import has_native_bf16
 
 ENGINE_HOST = "127.0.0.1"
 SERVED_NAME = "sotto"
-_LORA_MODULES = ("q_proj", "v_proj")
+LORA_MODULES = ("q_proj", "v_proj")
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The largest ranks that vLLM can be started with."""
+
+_LORA_BATCH, _LORA_KEPT = 4, 64
 
 
 def serve_command(folder: Path, port: int, *, context: int = MAX_CONTEXT, lora_rank: int | None = None) -> list[str]:
     """The command that serves the model in ``folder`` as `SERVED_NAME` on loopback.
 
     ``context`` is in tokens, at most what the model allows: see `assistant.engine.model.context_length`. ``lora_rank``
-    is the largest rank of adapters; None serves none, which is faster on CPUs.
+    is the largest rank of adapters; None serves none, which is faster on CPUs. With adapters come soft prompts, since a
+    release's go live together. ValueError for a rank that vLLM does not take.
     """
     structured = {"backend": "xgrammar", "disable_any_whitespace": True}
     command = [
@@ -49,8 +54,19 @@ def serve_command(folder: Path, port: int, *, context: int = MAX_CONTEXT, lora_r
             command += ["--dtype", "float32"]
     if lora_rank is not None:
         # Without named modules, vLLM 0.32 dies of prompt_logprobs under an adapter.
-        command += ["--enable-lora", "--max-lora-rank", str(lora_rank), "--lora-target-modules", *_LORA_MODULES]
+        command += ["--enable-lora", "--max-lora-rank", str(engine_rank(lora_rank))]
+        command += ["--lora-target-modules", *LORA_MODULES, "--enable-prompt-embeds"]
+        # So many adapters in one batch of requests, and so many kept in memory; others are read from disk again.
+        command += ["--max-loras", str(_LORA_BATCH), "--max-cpu-loras", str(_LORA_KEPT)]
     return command
+
+
+def engine_rank(rank: int) -> int:
+    """The least rank that vLLM can be started with for adapters of ``rank``; ValueError where there is none."""
+    for allowed in LORA_RANKS:
+        if 0 < rank <= allowed:
+            return allowed
+    raise ValueError(f"vLLM takes adapters of rank 1 to {LORA_RANKS[-1]}, not {rank}")
 
 
 def environment(*, lora_rank: int | None = None, base: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistant.engine.gateway import Completion, Delta, Engine, FloatArray, Sampling
+from assistant.engine.soft_prompts import SoftPrompt
 
 
 @dataclass
@@ -39,27 +40,44 @@ class Recorder:
             _CALLS.reset(token)
 
     async def generate(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """See `Engine.generate`."""
         if (calls := _CALLS.get()) is not None:
             calls.generations += 1
-        async with aclosing(self._engine.generate(prompt, model=model, sampling=sampling, schema=schema)) as deltas:
+        deltas = self._engine.generate(prompt, model=model, sampling=sampling, schema=schema, soft_prompt=soft_prompt)
+        async with aclosing(deltas):
             async for delta in deltas:
                 yield delta
 
     async def complete(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> Completion:
         """See `Engine.complete`."""
-        completion = await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
+        completion = await self._engine.complete(
+            prompt, model=model, sampling=sampling, schema=schema, soft_prompt=soft_prompt
+        )
         if schema is not None and (calls := _CALLS.get()) is not None:
             calls.readings.append(completion)
         return completion
 
-    async def label_logprobs(self, prompt: Sequence[int], labels: Sequence[int], *, model: str) -> FloatArray:
+    async def label_logprobs(
+        self, prompt: Sequence[int], labels: Sequence[int], *, model: str, soft_prompt: SoftPrompt | None = None
+    ) -> FloatArray:
         """See `Engine.label_logprobs`."""
-        return await self._engine.label_logprobs(prompt, labels, model=model)
+        return await self._engine.label_logprobs(prompt, labels, model=model, soft_prompt=soft_prompt)
 
     async def models(self) -> list[str]:
         """See `Engine.models`."""

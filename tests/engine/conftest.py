@@ -1,9 +1,10 @@
-"""One real vLLM for the whole test session."""
+"""Real vLLMs for the whole test session: one of a tiny model, one of the starter that takes adapters."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest_asyncio
 from assistant.engine.command import environment, serve_command
 from assistant.engine.model import context_length
 from assistant.engine.process import EngineProcess
+from assistant.settings import STARTER_PATH
 from tests.engine.models import make_model
 
 
@@ -27,21 +29,38 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineProcess]:
-    """A running vLLM that serves the tiny model."""
+@asynccontextmanager
+async def serving(model: Path, home: Path, lora_rank: int | None = None) -> AsyncIterator[EngineProcess]:
+    """A vLLM that serves ``model``."""
     if find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     port = free_port()
     # In float32, so that its numbers can be held against transformers' closely.
-    command = [*serve_command(tiny_model, port, context=context_length(tiny_model)), "--dtype", "float32"]
-    process = EngineProcess(command, port, tmp_path_factory.mktemp("home"), variables=environment())
+    command = [
+        *serve_command(model, port, context=context_length(model), lora_rank=lora_rank),
+        *("--dtype", "float32"),
+    ]
+    process = EngineProcess(command, port, home, variables=environment(lora_rank=lora_rank))
     await process.start()
     try:
         await process.wait_ready()
         yield process
     finally:
         await process.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineProcess]:
+    """A running vLLM that serves the tiny model."""
+    async with serving(tiny_model, tmp_path_factory.mktemp("home")) as process:
+        yield process
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def starter_engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineProcess]:
+    """A running vLLM that serves the starter model and takes adapters."""
+    async with serving(STARTER_PATH, tmp_path_factory.mktemp("starter"), lora_rank=8) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

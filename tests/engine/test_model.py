@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.engine.command import environment, serve_command
+from assistant.engine.command import engine_rank, environment, serve_command
 from assistant.engine.model import MAX_CONTEXT, context_length, find_model
 from assistant.engine.processor import has_native_bf16
 from assistant.errors import SottoError
@@ -93,3 +93,17 @@ def test_a_cpu_without_bf16_instructions_is_told_by_its_flags(tmp_path: Path, in
 
 def test_a_cpu_that_cannot_be_asked_is_trusted(tmp_path: Path) -> None:
     assert has_native_bf16(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("rank", "engine"), [(1, 1), (2, 8), (8, 8), (12, 16), (512, 512)])
+def test_the_engines_rank_is_the_least_that_fits(rank: int, engine: int) -> None:
+    assert engine_rank(rank) == engine
+    command = " ".join(serve_command(Path("model"), 8001, lora_rank=rank))
+    assert f"--max-lora-rank {engine} " in command
+    assert "--enable-prompt-embeds" in command
+
+
+@pytest.mark.parametrize("rank", [0, -1, 513])
+def test_a_rank_that_vllm_does_not_take_is_refused(rank: int) -> None:
+    with pytest.raises(ValueError, match="rank 1 to 512"):
+        serve_command(Path("model"), 8001, lora_rank=rank)

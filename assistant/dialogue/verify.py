@@ -29,10 +29,14 @@ MISPLACED = re.compile(
     r"|\b(something|an?|the|some|that is|is) \[a_genre\]"
     r"|\b(want|for|from|in|like|with|try) \[mood\]"  # "if you want funny"
     r"|\b(something|an?) \[genre\]"
+    r"|\b(from|in|for|like|want|some|to|of) \[\d+\.director\]"
+    r"|\b(from|in|for|want|some|by) \[\d+\.cast\]"
+    r"|(?<!^)(?<!: )(?<!\")\[\d+\.about\]|\[\d+\.about\](?!\.?$|\.? (?-i:[A-Z\[]))"  # a sentence of its own
+    r"|\bwant \[\d+\]"
     r"|\[(genre|a_genre|mood|place|about|years|missing)\].*\[\1\]",
     re.I,
 )
-"""A slot of the wish where English has no place for it, or the same one twice in a sentence."""
+"""A slot where English has no place for it, or one of the wish twice in a sentence."""
 
 
 @dataclass

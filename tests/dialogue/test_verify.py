@@ -104,3 +104,15 @@ def test_a_slot_is_never_cut() -> None:
 def test_a_mood_that_nobody_asked_for_is_not_taken_up() -> None:
     assert verifier().objection("If you want something funny.") is not None
     assert verifier("something funny").objection("If you want something funny.") is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "If you want some science fiction from [1.director] directed it.",
+        "If you want [1.about] It was directed by [1.director].",
+        "If you want [1] is the mark, try [1].",
+    ],
+)
+def test_a_slot_where_english_has_no_place_for_it_is_not_shown(sentence: str) -> None:
+    assert verifier(genres=("science fiction",)).objection(sentence) in {"misplaced_slot", "unknown_slot"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from assistant.engine.gateway import Completion, Delta, Engine, FloatArray, Sampling
+from assistant.engine.soft_prompts import SoftPrompt
 
 T = TypeVar("T")
 
@@ -63,13 +64,21 @@ class RecordingEngine:
             _CALLS.reset(token)
 
     async def generate(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """See `Engine.generate`."""
         calls, place = self._note(Call(tuple(prompt), model, sampling, schema))
         read, ended = 0, False
         try:
-            async with aclosing(self._engine.generate(prompt, model=model, sampling=sampling, schema=schema)) as deltas:
+            async with aclosing(
+                self._engine.generate(prompt, model=model, sampling=sampling, schema=schema, soft_prompt=soft_prompt)
+            ) as deltas:
                 async for delta in deltas:
                     read += 1
                     yield delta
@@ -79,16 +88,26 @@ class RecordingEngine:
                 calls[place] = replace(calls[place], deltas=read)
 
     async def complete(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> Completion:
         """See `Engine.complete`."""
         self._note(Call(tuple(prompt), model, sampling, schema))
-        return await self._engine.complete(prompt, model=model, sampling=sampling, schema=schema)
+        return await self._engine.complete(
+            prompt, model=model, sampling=sampling, schema=schema, soft_prompt=soft_prompt
+        )
 
-    async def label_logprobs(self, prompt: Sequence[int], labels: Sequence[int], *, model: str) -> FloatArray:
+    async def label_logprobs(
+        self, prompt: Sequence[int], labels: Sequence[int], *, model: str, soft_prompt: SoftPrompt | None = None
+    ) -> FloatArray:
         """See `Engine.label_logprobs`."""
         self._note(Call(tuple(prompt), model, labels=tuple(labels)))
-        return await self._engine.label_logprobs(prompt, labels, model=model)
+        return await self._engine.label_logprobs(prompt, labels, model=model, soft_prompt=soft_prompt)
 
     async def models(self) -> list[str]:
         """See `Engine.models`."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assistant.dialogue.effort import Effort
-from assistant.dialogue.types import Usage
+from assistant.dialogue.types import Usage, Voice
 from assistant.engine.gateway import Engine
 from prompts.build import ChatTokenizer, encode, label_ids, rank_messages
 from retrieval.item import Item
@@ -35,14 +35,14 @@ class Ranked:
 
 
 class Ranker:
-    """Ranks candidates under a model; ``prior`` weighs the retrieval score, in nats per unit of it."""
+    """Ranks candidates under a voice; ``prior`` weighs the retrieval score, in nats per unit of it."""
 
     def __init__(self, engine: Engine, tokenizer: ChatTokenizer, prior: float = PRIOR) -> None:
         self._engine, self._tokenizer, self._prior = engine, tokenizer, prior
         self._labels = label_ids(tokenizer, MOST_CANDIDATES)
 
     async def rank(
-        self, wish: Wish, history: Sequence[Item], candidates: Sequence[Candidate], model: str, seed: int = 0
+        self, wish: Wish, history: Sequence[Item], candidates: Sequence[Candidate], voice: Voice, seed: int = 0
     ) -> tuple[tuple[Ranked, ...], Effort]:
         """All of the first `MOST_CANDIDATES` candidates, best first, and what it took."""
         if not candidates:
@@ -50,7 +50,9 @@ class Ranker:
         order = list(candidates[:MOST_CANDIDATES])
         random.Random(_order_seed(order, seed)).shuffle(order)
         prompt = encode(self._tokenizer, rank_messages(wish, history, [candidate.item for candidate in order]))
-        preference = await self._engine.label_logprobs(prompt, self._labels[: len(order)], model=model)
+        preference = await self._engine.label_logprobs(
+            prompt, self._labels[: len(order)], model=voice.model, soft_prompt=voice.soft_prompt
+        )
         logits = preference + self._prior * np.array([candidate.score for candidate in order])
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()

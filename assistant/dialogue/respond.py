@@ -114,9 +114,11 @@ class Responder:
         outcome.calls += 1
         generated, usage = "", None
         try:
-            async with aclosing(
-                self._engine.generate([*prompt, *written], model=request.model, sampling=sampling)
-            ) as deltas:
+            voice = request.speaker
+            stream = self._engine.generate(
+                [*prompt, *written], model=voice.model, sampling=sampling, soft_prompt=voice.soft_prompt
+            )
+            async with aclosing(stream) as deltas:
                 async for delta in deltas:
                     if delta.text and outcome.token_at is None:
                         outcome.token_at = time.perf_counter()

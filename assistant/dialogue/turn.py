@@ -10,7 +10,6 @@ is gone when the turn ends.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -26,7 +25,6 @@ from assistant.dialogue.reasons import reason
 from assistant.dialogue.respond import Brief, Outcome, Responder
 from assistant.dialogue.stops import Stops
 from assistant.dialogue.types import (
-    Adapter,
     ChatMessage,
     Done,
     Event,
@@ -129,7 +127,7 @@ class Assistant:
         """What is recommended for a wish that needs no understanding: the same choice as in a turn, without a reply."""
         began = time.perf_counter()
         wish = await asyncio.to_thread(self._library.meant, request.wish)
-        asked = TurnRequest((), request.model, wish, seed=request.seed)
+        asked = TurnRequest((), request.model, wish, seed=request.seed, voice=request.voice)
         turn = await self._choose.ainvoke(Turn(asked, Reading.of(wish, request.exclude)))
         plan = self._plan(turn, self._brief(turn))
         trace = Trace(seconds=round(time.perf_counter() - began, 6), stages=turn.stages)
@@ -158,7 +156,7 @@ class Assistant:
         started = time.perf_counter()
         wish, request = turn.read.wish, turn.request
         history = self._library.catalogue.many(wish.like[-MAX_HISTORY:])
-        ranked, effort = await self._ranker.rank(wish, history, turn.candidates, request.model, request.seed or 0)
+        ranked, effort = await self._ranker.rank(wish, history, turn.candidates, request.speaker, request.seed or 0)
         return turn.after("rank", started, effort, ranked=ranked[: wish.count])
 
     def _asks_back(self, reading: Reading) -> bool:
@@ -212,8 +210,9 @@ class Assistant:
             )
             for rank, one in enumerate(turn.ranked, 1)
         )
-        identity = f"rec_{secrets.token_hex(12)}" if recommendations else None
-        return Plan(brief.task, turn.read.wish, recommendations, brief.items, identity, Adapter(), turn.relaxed)
+        voice = turn.request.speaker
+        identity = voice.recommendation_id() if recommendations else None
+        return Plan(brief.task, turn.read.wish, recommendations, brief.items, identity, voice.adapter, turn.relaxed)
 
 
 def _since(began: float, at: float | None) -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from assistant.engine.soft_prompts import SoftPrompt
 from retrieval.item import Item
 from retrieval.wish import Wish
 
@@ -35,12 +37,37 @@ class ChatMessage:
     content: str
 
 
+class Adapter(BaseModel):
+    """Which adapter answered: none for the base model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str | None = None
+    release: str | None = None
+    digest: str | None = None
+    arm: str = "base"
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """Who chooses and replies in a turn: a release's LoRA by its name in the engine, with its soft prompt.
+
+    ``soft_prompt`` is float32 (tokens, hidden). ``recommendation_id`` makes the id of what is recommended.
+    """
+
+    model: str
+    soft_prompt: SoftPrompt | None = None
+    adapter: Adapter = field(default_factory=Adapter)
+    recommendation_id: Callable[[], str] = lambda: f"rec_{secrets.token_hex(12)}"
+
+
 @dataclass(frozen=True)
 class TurnRequest:
     """One turn: the whole conversation so far, ending with a user's message, and how to sample the reply.
 
     ``wish`` is the wish before the last message where the client kept it; without it, it is read again
-    from the conversation. ``model`` is a name the engine serves.
+    from the conversation. ``model`` is a name the engine serves; ``voice`` speaks instead of it once the message is
+    understood.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -51,6 +78,12 @@ class TurnRequest:
     top_p: float = 0.9
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    voice: Voice | None = None
+
+    @property
+    def speaker(self) -> Voice:
+        """Who chooses and replies."""
+        return self.voice or Voice(self.model)
 
 
 @dataclass(frozen=True)
@@ -65,6 +98,7 @@ class WishRequest:
     model: str
     exclude: tuple[str, ...] = ()
     seed: int | None = None
+    voice: Voice | None = None
 
 
 class Recommendation(BaseModel):
@@ -78,17 +112,6 @@ class Recommendation(BaseModel):
     rank: int
     score: float
     reason: str
-
-
-class Adapter(BaseModel):
-    """Which adapter answered: none for the base model."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str | None = None
-    release: str | None = None
-    digest: str | None = None
-    arm: str = "base"
 
 
 @dataclass(frozen=True)

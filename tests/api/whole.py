@@ -14,6 +14,7 @@ from assistant.api.app import create_app
 from assistant.dialogue.turn import Assistant
 from assistant.dialogue.types import Usage
 from assistant.engine.gateway import Completion, Delta, FloatArray, Sampling
+from assistant.engine.soft_prompts import SoftPrompt
 from assistant.settings import Settings
 from retrieval.item import Item
 from retrieval.search import Library
@@ -38,7 +39,13 @@ class SteadyEngine:
         self.written = 0
 
     async def generate(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> AsyncGenerator[Delta, None]:
         self.prompts.append("".join(map(chr, prompt)))
         self.running += 1
@@ -52,13 +59,21 @@ class SteadyEngine:
             self.running -= 1
 
     async def complete(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> Completion:
         self.prompts.append("".join(map(chr, prompt)))
         await asyncio.sleep(self.pace)
         return Completion(self.edit, "stop", Usage(len(prompt), len(self.edit)))
 
-    async def label_logprobs(self, prompt: Sequence[int], labels: Sequence[int], *, model: str) -> FloatArray:
+    async def label_logprobs(
+        self, prompt: Sequence[int], labels: Sequence[int], *, model: str, soft_prompt: SoftPrompt | None = None
+    ) -> FloatArray:
         self.prompts.append("".join(map(chr, prompt)))
         await asyncio.sleep(self.pace)
         return np.full(len(labels), -np.log(len(labels)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from assistant.dialogue.types import Usage
 from assistant.engine.gateway import Completion, Delta, FloatArray, Sampling
+from assistant.engine.soft_prompts import SoftPrompt
 
 
 class CharTokenizer:
@@ -35,7 +36,13 @@ class ScriptedEngine:
         self.closed = 0
 
     async def generate(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> AsyncGenerator[Delta, None]:
         self.prompts.append("".join(map(chr, prompt)))
         self.samplings.append(sampling)
@@ -48,14 +55,22 @@ class ScriptedEngine:
             self.closed += 1
 
     async def complete(
-        self, prompt: Sequence[int], *, model: str, sampling: Sampling, schema: Mapping[str, Any] | None = None
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+        soft_prompt: SoftPrompt | None = None,
     ) -> Completion:
         message = "".join(map(chr, prompt)).rsplit("Message: ", 1)[1].strip()
         self.understood.append(message)
         self.schemas.append(schema or {})
         return Completion(self.edits(message), "stop", Usage(7, 3))
 
-    async def label_logprobs(self, prompt: Sequence[int], labels: Sequence[int], *, model: str) -> FloatArray:
+    async def label_logprobs(
+        self, prompt: Sequence[int], labels: Sequence[int], *, model: str, soft_prompt: SoftPrompt | None = None
+    ) -> FloatArray:
         self.prompts.append("".join(map(chr, prompt)))
         return np.full(len(labels), -np.log(len(labels)))
 

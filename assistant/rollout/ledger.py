@@ -123,6 +123,18 @@ class Ledger:
         with self._database.read() as session:
             return Traffic(_live(session), _under_way(session))
 
+    def live_rollout(self) -> int:
+        """The number of the rollout that made the live release live; 0 before any."""
+        with self._database.read() as session:
+            row = _row_live(session)
+            return 0 if row is None else row.id
+
+    def kept(self) -> frozenset[str]:
+        """The releases that a rollback may want back at once."""
+        with self._database.read() as session:
+            row = _row_live(session)
+            return frozenset() if row is None else frozenset({row.release, row.replaces} - {None})  # type: ignore[arg-type]
+
     def get(self, rollout: int) -> Entry:
         """One rollout; NotFound without it."""
         with self._database.read() as session:

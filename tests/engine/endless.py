@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from assistant.engine.gateway import Delta, Sampling, VllmEngine
+from assistant.engine.soft_prompts import SoftPrompt
 
 SCHEMA = {"type": "array", "items": {"const": 1}, "minItems": 4000}
 
@@ -22,9 +23,10 @@ def generate(
     model: str,
     sampling: Sampling,
     schema: Mapping[str, Any] | None = None,
+    soft_prompt: SoftPrompt | None = None,
 ) -> AsyncGenerator[Delta, None]:
     """As `VllmEngine.generate`, with `SCHEMA` where none is given."""
-    return _generate(self, prompt, model=model, sampling=sampling, schema=schema or SCHEMA)
+    return _generate(self, prompt, model=model, sampling=sampling, schema=schema or SCHEMA, soft_prompt=soft_prompt)
 
 
 VllmEngine.generate = generate  # type: ignore[method-assign]

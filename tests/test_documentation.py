@@ -50,7 +50,7 @@ def test_every_route_of_the_api_is_documented():
     from assistant.api.app import create_app
 
     built = create_app(Settings(), MagicMock(), MagicMock(), MagicMock())
-    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "rollout.md"))
     paths = {path for route in built.routes if getattr(route, "include_in_schema", False) and (path := route.path)}
     assert paths, "the API has no routes"
     assert (

@@ -15,7 +15,6 @@ import orjson
 from fastapi import APIRouter, Request
 
 from assistant.api import examples, tools
-from assistant.api.admission import admitted
 from assistant.api.deps import MODEL, ServingDep
 from assistant.api.errors import problem_of
 from assistant.api.models import known_model
@@ -32,6 +31,7 @@ from assistant.api.schemas import (
 )
 from assistant.api.tools import ToolCall, ToolMode
 from assistant.api.turns import TurnStream, unless_gone
+from assistant.api.voices import answered
 from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
 
 router = APIRouter(tags=["chat"])
@@ -62,7 +62,9 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
     if body.messages[-1].role == "tool":
         stream = replay(body.messages)
     else:
-        stream = serving.metrics.watched(admitted(request, serving, turn_request(body)))
+        turn = turn_request(body)
+        spoken = answered(request, serving, turn, user=body.user, cohort=body.cohort, personal=body.soft_prompt)
+        stream = serving.metrics.watched(spoken)
     trace = bool(body.trace)
     if not body.stream:
         return await unless_gone(request, _whole(stream, body.calls, trace=trace))

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from assistant.api.meter import Metrics
 from assistant.dialogue.types import Done, Event, Plan, TurnRequest, WishRequest
+from assistant.rollout.service import Rollouts
 from assistant.settings import Settings
 from retrieval.catalogue import Facets
 from retrieval.item import Item
@@ -96,6 +97,7 @@ class Serving:
     assistant: Assistant
     library: Library
     engine: Engine
+    rollouts: Rollouts
     heartbeat: float = HEARTBEAT_SECONDS
     started: int = field(default_factory=lambda: int(time()))
     metrics: Metrics = field(default_factory=Metrics)

@@ -68,6 +68,70 @@ RECOMMENDED: dict[str, Any] = {
     "usage": {"prompt_tokens": 1240, "completion_tokens": 1, "total_tokens": 1241},
 }
 
+RECEIPT = "rec_AQAAAAMBAgcBskwaq8XTWH4uYTWp1y2mB1xGv0nT3Q8bYk"
+FEEDBACK: dict[str, Any] = {"recommendation_id": RECEIPT, "verdict": "accepted"}
+FEEDBACK_TAKEN: dict[str, Any] = {**FEEDBACK, "before": "withdrawn"}
+DIGEST = "9f2b6c1e0d4a8573b1c2d3e4f5a6978812ab34cd56ef7890a1b2c3d4e5f60718"
+ROLLOUT_REQUEST: dict[str, Any] = {
+    "release": DIGEST,
+    "reason": "round 12: better for people with few ratings",
+    "steps": [1, 10, 50, 100],
+}
+ROLLOUT: dict[str, Any] = {
+    "id": 3,
+    "release": DIGEST,
+    "replaces": None,
+    "state": "running",
+    "step": 0,
+    "steps": [1.0, 10.0, 50.0, 100.0],
+    "share": 0.01,
+    "manual": False,
+    "shadow": False,
+    "started_at": 1790000000.0,
+    "step_at": 1790000000.0,
+    "ended_at": None,
+    "reason": None,
+}
+
+STATUS: dict[str, Any] = {
+    "live": None,
+    "rollout": ROLLOUT,
+    "measures": [
+        {
+            "measure": "acceptance",
+            "control": 0.31,
+            "canary": 0.34,
+            "harm": -0.03,
+            "error": 0.02,
+            "p_value": 1.0,
+            "harmful": False,
+        }
+    ],
+    "turns": 212,
+    "ready": [DIGEST],
+    "faults": {},
+}
+AUDIT: list[Any] = [
+    {
+        "at": 1790000000.0,
+        "who": "key 6f1c2a9b0d3e",
+        "what": "start",
+        "rollout": 3,
+        "release": DIGEST,
+        "why": "round 12: better for people with few ratings",
+    }
+]
+REPLICAS: list[Any] = [
+    {
+        "url": "http://10.0.0.2:8001",
+        "draining": False,
+        "added_at": 1790000000.0,
+        "up": True,
+        "busy": 2,
+        "releases": [DIGEST],
+    }
+]
+
 CHAT: dict[str, Any] = {
     "model": "sotto",
     "messages": [{"role": "user", "content": "Something like Alien, but older than 1978."}],

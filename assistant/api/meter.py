@@ -14,11 +14,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assistant.dialogue.types import Done, Event, Objection, Plan, Stage, StageTrace, Task, Text, Trace
+from assistant.rollout.feedback import Verdict
+from assistant.rollout.receipts import Role
+from assistant.rollout.routing import BASE
 
 Ending = Literal["done", "failed", "left"]
 """How a turn ends: with its reply, with an error, or because its client left."""
 
 NO_ROUTE = "none"
+MOST_RELEASES = 16
 NO_TASK = "none"
 LEFT = "left"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -56,6 +60,11 @@ class Metrics:
         self.objections = counter("objections", "Sentences not shown, by what was wrong with them.", "kind")
         self.engine_up = gauge("engine_up", "Whether the engine answers.")
         self.items = gauge("catalogue_items", "Items in the catalogue.")
+        self.spoken = counter(
+            "release_turns", "Turns by release and arm, and how they ended.", "release", "arm", "ending"
+        )
+        self.verdicts = counter("verdicts", "Verdicts on recommendations by arm; withdrawn ones too.", "arm", "verdict")
+        self._releases: list[str] = []
         self._begin_at_nought()
 
     def _begin_at_nought(self) -> None:
@@ -98,6 +107,20 @@ class Metrics:
             self.cache_hits.labels(one.stage).inc(one.cache_hits)
             for kind, times in one.objections.items():
                 self.objections.labels(kind).inc(times)
+
+    def spoke(self, role: Role, release: str | None, *, failed: bool) -> None:
+        """Counts a turn of a release. Only the latest `MOST_RELEASES` keep a label of their own."""
+        name = release[:12] if release else BASE
+        if name not in self._releases:
+            self._releases.append(name)
+            if len(self._releases) > MOST_RELEASES:
+                self.spoken.remove_by_labels({"release": self._releases.pop(0)})
+        self.spoken.labels(name, role, "failed" if failed else "done").inc()
+
+    def judged(self, role: Role, verdict: Verdict, before: Verdict) -> None:
+        """Counts a verdict that changed something."""
+        if verdict != before:
+            self.verdicts.labels(role, verdict).inc()
 
     async def watched(self, stream: AsyncGenerator[Event | None]) -> AsyncGenerator[Event | None]:
         """``stream`` as it is, with its turn counted. Closing this closes ``stream``."""

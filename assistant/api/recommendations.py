@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -11,9 +12,22 @@ from assistant.api import examples
 from assistant.api.admission import place
 from assistant.api.deps import MODEL, Serving, ServingDep
 from assistant.api.models import known_model
-from assistant.api.schemas import MAX_SEED, Grounding, ModelName, TokenUsage, TraceAsked, TraceTold
+from assistant.api.schemas import (
+    MAX_SEED,
+    Asker,
+    CohortName,
+    Grounding,
+    ModelName,
+    PersonalPrompt,
+    TokenUsage,
+    TraceAsked,
+    TraceTold,
+)
 from assistant.api.turns import unless_gone
+from assistant.api.voices import asker, count, spoken
 from assistant.dialogue.types import Done, Plan, WishRequest
+from assistant.errors import EngineError
+from federation.releases.manifest import GLOBAL
 from retrieval.wish import MAX_COUNT, Ids, Wish, in_order, without_nulls
 
 RANKED_TOKENS = 1  # that a ranking decodes, for its distribution
@@ -36,6 +50,9 @@ class WishedRequest(BaseModel):
     exclude: Annotated[Ids, Field(description="Ids that are not wanted back, besides those the wish names.")] = ()
     seed: Annotated[int | None, Field(ge=-MAX_SEED, le=MAX_SEED, description="One seed gives one order.")] = None
     model: ModelName = MODEL
+    user: Asker = None
+    cohort: CohortName = None
+    soft_prompt: PersonalPrompt = None
     trace: TraceAsked = False
 
     _nulls = model_validator(mode="before")(without_nulls)
@@ -75,7 +92,7 @@ async def recommend(body: WishedRequest, request: Request, serving: ServingDep) 
     The wish of a chat answer can be sent as it is, or edited.
     """
     known_model(body.model)
-    plan, done = await unless_gone(request, _placed(request, serving, body.request()))
+    plan, done = await unless_gone(request, _placed(request, serving, body))
     return Recommended(
         recommendations=plan.recommendations,
         adapter=plan.adapter,
@@ -87,10 +104,18 @@ async def recommend(body: WishedRequest, request: Request, serving: ServingDep) 
     )
 
 
-async def _placed(request: Request, serving: Serving, wish: WishRequest) -> tuple[Plan, Done]:
-    """What ``wish`` gets, once there is a place for its ranking among the turns under way."""
-    async with place(request, (), RANKED_TOKENS) as bill:
-        plan, done = await serving.assistant.recommend(wish)
-        bill.usage = done.usage
+async def _placed(request: Request, serving: Serving, body: WishedRequest) -> tuple[Plan, Done]:
+    """What the wish gets, once there is a place for its ranking among the turns under way."""
+    router = serving.rollouts.router
+    with router.route(asker(request, body.user), body.cohort or GLOBAL) as route:
+        wish = replace(body.request(), voice=spoken(route.voice, body.soft_prompt, router))
+        try:
+            async with place(request, (), RANKED_TOKENS) as bill:
+                plan, done = await serving.assistant.recommend(wish)
+                bill.usage = done.usage
+        except EngineError:
+            count(serving, route, None, shown=False)
+            raise
+        count(serving, route, done.trace.seconds, shown=plan.recommendation_id is not None)
     serving.metrics.passed(done.trace.stages)
     return plan, done

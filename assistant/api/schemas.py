@@ -21,6 +21,7 @@ from pydantic import (
 from assistant.api import examples
 from assistant.api.tools import NAME, PastToolCall, Tool, ToolCall, ToolChoice, ToolMode, offered
 from assistant.dialogue.types import Adapter, FinishReason, Recommendation, Trace, Usage
+from assistant.engine.soft_prompts import MOST_TOKENS
 from retrieval.wish import Wish
 
 MAX_MESSAGES = 200
@@ -57,6 +58,18 @@ Content = Annotated[
 ]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Asker = Annotated[
+    str | None,
+    StringConstraints(max_length=256),
+    Field(description="The application's own name for the person, who then meets one release; hashed, not kept."),
+]
+CohortName = Annotated[
+    str | None, StringConstraints(max_length=20), Field(description="The cohort that the person's device chose.")
+]
+PersonalPrompt = Annotated[
+    list[list[Annotated[float, Field(allow_inf_nan=False)]]] | None,
+    Field(max_length=MOST_TOKENS, description="The person's own soft prompt, rows of numbers; used and not kept."),
+]
 TraceAsked = Annotated[bool | None, Field(description="Adds what each stage took; never a word of the text.")]
 TraceTold = Annotated[Trace | None, Field(exclude_if=lambda trace: trace is None)]
 
@@ -102,6 +115,9 @@ class ChatRequest(BaseModel):
         Field(max_length=MAX_TOOLS, description=f"Declare `{NAME}` to get what is recommended as a tool call too."),
     ] = None
     tool_choice: ToolChoice = "auto"
+    user: Asker = None
+    cohort: CohortName = None
+    soft_prompt: PersonalPrompt = None
 
     @property
     def calls(self) -> ToolMode:

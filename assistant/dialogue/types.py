@@ -78,7 +78,7 @@ class TurnRequest:
     top_p: float = 0.9
     seed: int | None = None
     stop: tuple[str, ...] = ()
-    voice: Voice | None = None
+    voice: Voice | None = field(default=None, compare=False)
 
     @property
     def speaker(self) -> Voice:
@@ -98,7 +98,7 @@ class WishRequest:
     model: str
     exclude: tuple[str, ...] = ()
     seed: int | None = None
-    voice: Voice | None = None
+    voice: Voice | None = field(default=None, compare=False)
 
 
 class Recommendation(BaseModel):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from assistant.dialogue.types import Adapter, Voice
 from assistant.engine.adapters import Policy
 from assistant.engine.fleet import Fleet
+from assistant.engine.soft_prompts import Embeddings
 from assistant.errors import EngineUnavailable, NotFound
 from assistant.rollout.arms import place
 from assistant.rollout.ledger import Traffic
@@ -43,6 +44,7 @@ class Router:
     receipts: Receipts
     secret: bytes
     model: str
+    embeddings: Embeddings | None = None
     traffic: Traffic = field(default_factory=lambda: Traffic(None, None))
     live_rollout: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)

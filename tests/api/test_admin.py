@@ -1,0 +1,118 @@
+"""/admin: a release goes out and comes back over HTTP, by keys with the scope admin alone, and all is audited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from assistant.api.app import create_app
+from assistant.rollout.gate import Finding, Gate
+from assistant.rollout.service import Rollouts
+from assistant.settings import Settings
+from tests.api.fakes import ALIEN, FakeEngine, FakeLibrary, ScriptedAssistant, client_of, new_key
+
+GOOD, BAD = "a" * 64, "b" * 64
+
+
+def check(release: str, live: str | None) -> Finding:
+    return Finding("weights", passed=release != BAD, figures="largest spectral norm 912, median 1.1")
+
+
+@pytest.fixture
+async def admin(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(
+        Settings(home=tmp_path),
+        ScriptedAssistant(),
+        FakeLibrary(ALIEN),
+        FakeEngine(),
+        rollouts=lambda database: Rollouts.of(database, "sotto", gate=Gate([check])),
+    )
+    async with client_of(app, key=new_key(app, "admin")) as client:
+        yield client
+
+
+async def start(client: httpx.AsyncClient, release: str = GOOD, **more: Any) -> httpx.Response:
+    headers = {"idempotency-key": more.pop("key")} if "key" in more else {}
+    return await client.post("/admin/rollouts", json={"release": release, "reason": "round 5", **more}, headers=headers)
+
+
+async def act(client: httpx.AsyncClient, action: str, reason: str = "a reason") -> httpx.Response:
+    return await client.post(f"/admin/rollouts:{action}", json={"reason": reason})
+
+
+async def test_a_release_goes_out_and_comes_back(admin: httpx.AsyncClient):
+    started = (await start(admin, steps=[5, 100])).json()
+    assert (started["state"], started["share"], started["replaces"]) == ("running", 0.05, None)
+    assert (await act(admin, "pause")).json()["state"] == "paused"
+    assert (await act(admin, "resume")).json()["state"] == "running"
+    assert (await act(admin, "promote")).json()["state"] == "promoted"
+    assert (await admin.get("/admin/status")).json()["live"] == GOOD
+    assert (await act(admin, "rollback", "people dislike it")).json()["release"] is None
+    assert (await admin.get("/admin/status")).json()["live"] is None
+    audit = (await admin.get("/admin/audit")).json()
+    assert [line["what"] for line in reversed(audit)] == ["start", "pause", "resume", "promote", "rollback"]
+    assert audit[0]["why"] == "people dislike it"
+    assert all(line["who"].startswith("key ") for line in audit)
+    assert len((await admin.get("/admin/rollouts")).json()) == 2
+
+
+async def test_the_same_idempotency_key_starts_one_rollout(admin: httpx.AsyncClient):
+    one, two = await start(admin, key="k-1"), await start(admin, key="k-1")
+    assert one.json() == two.json()
+    assert (await start(admin)).status_code == 409
+
+
+async def test_a_closed_gate_names_its_figures_and_an_override_is_audited(admin: httpx.AsyncClient):
+    refused = await start(admin, BAD)
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "gate_closed"
+    assert "spectral norm 912" in refused.json()["error"]["message"]
+    assert (await start(admin, BAD, override="a drill")).status_code == 200
+    lines = (await admin.get("/admin/audit")).json()
+    assert [line["what"] for line in lines] == ["start", "gate overridden", "gate closed"]
+    assert lines[1]["why"].startswith("a drill (")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"release": "../../etc", "reason": "r"},
+        {"release": GOOD.upper(), "reason": "r"},
+        {"release": GOOD},
+        {"release": GOOD, "reason": "  "},
+        {"release": GOOD, "reason": "r", "steps": [50, 10, 100]},
+        {"release": GOOD, "reason": "r", "unknown": 1},
+    ],
+)
+async def test_what_is_no_rollout_is_refused(admin: httpx.AsyncClient, body: dict[str, Any]):
+    assert (await admin.post("/admin/rollouts", json=body)).status_code == 400
+    assert (await admin.get("/admin/rollouts")).json() == []
+
+
+async def test_replicas_are_added_drained_and_removed(admin: httpx.AsyncClient):
+    url = "http://127.0.0.1:8101"
+    assert [one["url"] for one in (await admin.post("/admin/replicas", json={"url": f"{url}/"})).json()] == [url]
+    assert (await admin.post("/admin/replicas:drain", json={"url": url})).json()[0]["draining"]
+    assert (await admin.post("/admin/replicas:remove", json={"url": url})).json() == []
+    assert (await admin.post("/admin/replicas:remove", json={"url": url})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://8.8.8.8:80", "https://10.0.0.1:1", "http://example.com:1", "file:///etc/passwd", "http://u:p@10.0.0.1"],
+)
+async def test_a_replica_on_the_open_network_is_refused(admin: httpx.AsyncClient, url: str):
+    assert (await admin.post("/admin/replicas", json={"url": url})).status_code == 400
+
+
+async def test_other_keys_and_no_key_are_refused(tmp_path: Path):
+    app = create_app(Settings(home=tmp_path), ScriptedAssistant(), FakeLibrary(ALIEN), FakeEngine())
+    async with client_of(app) as nobody:
+        assert (await nobody.get("/admin/status")).status_code == 403
+    async with client_of(app, key=new_key(app)) as somebody:
+        assert (await somebody.get("/admin/status")).status_code == 403
+        assert (await act(somebody, "promote")).status_code == 403

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
         description="MLflow's tracking server, which keeps releases and the figures of rounds, e.g. "
         "`http://127.0.0.1:5000`; SQLite and a folder in SOTTO_HOME when empty.",
     )
+    lora_rank: int = Field(
+        16, ge=0, le=512, description="Largest rank of a release's LoRA that can be served; 0 serves none."
+    )
+    most_epsilon: float = Field(
+        0.0, ge=0, description="Privacy (ε) that a release's rounds may have spent to pass the gate; 0 for no bound."
+    )
     requests_per_minute: int = Field(600, ge=0, description="Requests a key may make a minute; 0 for no limit.")
     tokens_per_minute: int = Field(
         300_000, ge=0, description="Tokens of prompts and replies a key may use a minute; 0 for no limit."

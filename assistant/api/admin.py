@@ -244,7 +244,7 @@ def _replicas(serving: Serving) -> list[ReplicaState]:
     found = []
     for wanted in rollouts.replicas.all():
         known = rollouts.router.fleet.replicas.get(wanted.url)
-        releases = tuple(sorted(known.adapters.routable)) if known else ()
+        releases = tuple(sorted(known.routable)) if known else ()
         state = {"up": known.up if known else False, "busy": known.busy if known else 0, "releases": releases}
         found.append(ReplicaState(**asdict(wanted), **state))
     return found

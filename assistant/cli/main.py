@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from assistant.cli import catalogue, chat, doctor, keys, release, starter, up
+from assistant.cli import catalogue, chat, doctor, keys, release, rollout, starter, up
 from assistant.cli import eval as evaluation
 
 DISTRIBUTION = "sotto-rec"
@@ -48,4 +48,5 @@ app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(keys.app, name="keys")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(release.app, name="release")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(starter.app, name="starter")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from assistant.dialogue.turn import Assistant
-    from assistant.engine.gateway import Engine
+    from assistant.rollout.opening import Opened
     from assistant.settings import Settings
     from retrieval.search import Library
 
@@ -107,10 +107,10 @@ async def _until_stopped(settings: Settings, browse: bool) -> None:
 
 
 async def _serve(settings: Settings, stopping: threading.Event, browse: bool) -> None:
-    from assistant.engine.command import ENGINE_HOST, environment, serve_command
-    from assistant.engine.gateway import VllmEngine
+    from assistant.engine.command import ENGINE_HOST, SERVED_NAME, environment, serve_command
     from assistant.engine.model import context_length, find_model
     from assistant.engine.process import EngineProcess, claim_port
+    from assistant.rollout.opening import Opened
 
     started = time.monotonic()
     _refuse_open_door(settings)
@@ -119,23 +119,26 @@ async def _serve(settings: Settings, stopping: threading.Event, browse: bool) ->
         claim_port(ENGINE_HOST, settings.engine_port, "SOTTO_ENGINE_PORT", "--engine-port").close()
         folder = await asyncio.to_thread(find_model, settings.model)
         context = context_length(folder)
+        url = f"http://{ENGINE_HOST}:{settings.engine_port}"
+        opened = await asyncio.to_thread(Opened, settings, folder, url, SERVED_NAME, context)
+        rank = settings.lora_rank if opened.adapters else None
         process = EngineProcess(
-            serve_command(folder, settings.engine_port, context=context),
+            serve_command(folder, settings.engine_port, context=context, lora_rank=rank),
             settings.engine_port,
             settings.home,
-            variables=environment(),
+            variables=environment(lora_rank=rank),
             progress=lambda stage: _say(f"Engine: {stage} ({time.monotonic() - started:.0f} s)"),
         )
-        engine = VllmEngine(process.url, context=context)
         try:
             await process.start()
             _say(f"Engine: starting with the model {folder}; its log is {process.log_path}")
             async with _task(process.wait_ready()) as loading:
                 app, assistant = await _beside(
-                    loading, asyncio.to_thread(_assemble, settings, folder, engine, stopping)
+                    loading, asyncio.to_thread(_assemble, settings, folder, opened, stopping)
                 )
                 async with _answering(app, sock) as server:
                     await _beside(server, loading)
+                    opened.own.up = True
                     _say(f"Engine: ready ({time.monotonic() - started:.0f} s)")
                     await _beside(server, _warm(assistant))
                     _say(f"Caches: warm ({time.monotonic() - started:.0f} s)")
@@ -149,7 +152,7 @@ async def _serve(settings: Settings, stopping: threading.Event, browse: bool) ->
         finally:
             stopping.set()
             await process.stop()
-            await engine.aclose()
+            await opened.fleet.aclose()
 
 
 def _refuse_open_door(settings: Settings) -> None:
@@ -168,7 +171,7 @@ def _refuse_open_door(settings: Settings) -> None:
             )
 
 
-def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: threading.Event) -> tuple[FastAPI, Assistant]:
+def _assemble(settings: Settings, folder: Path, opened: Opened, stopping: threading.Event) -> tuple[FastAPI, Assistant]:
     """The server over its opened parts, and its dialogue; InterruptedError once ``stopping`` is set."""
     from transformers import AutoTokenizer
 
@@ -189,7 +192,7 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
     _say(f"Library: {len(library.catalogue)} items ({time.monotonic() - started:.1f} s)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        assistant = Assistant(library=library, engine=engine, tokenizer=tokenizer)
+        assistant = Assistant(library=library, engine=opened.fleet, tokenizer=tokenizer)
     except (OSError, ValueError) as error:
         raise SottoError(f"The tokenizer in {folder} cannot be used: {error} Choose another model.") from error
     if not tokenizer.chat_template:
@@ -198,7 +201,7 @@ def _assemble(settings: Settings, folder: Path, engine: Engine, stopping: thread
     def count(text: str) -> int:
         return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
-    return create_app(settings, assistant, library, engine, count=count), assistant
+    return create_app(settings, assistant, library, opened.fleet, count=count, rollouts=opened.rollouts()), assistant
 
 
 def _load(library: Library) -> None:

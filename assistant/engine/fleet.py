@@ -1,6 +1,6 @@
 """Many vLLM replicas as one engine: each call goes to the least busy one that is ready for it.
 
-Ready for the base model is a replica that answers; ready for an adapter one that holds it by `Adapters`' own check. A
+Ready for the base model is a replica that answers; ready for an adapter one that holds it, verified. A
 call that a replica breaks off before anything was shown is made once more elsewhere; nothing is ever shown twice.
 For one event loop.
 """
@@ -31,7 +31,7 @@ class Replica:
 
     url: str
     engine: VllmEngine
-    adapters: Adapters
+    adapters: Adapters | None = None
     up: bool = False
     draining: bool = False
     busy: int = field(default=0, init=False)
@@ -39,7 +39,12 @@ class Replica:
     def holds(self, model: str) -> bool:
         """Whether calls under the name ``model`` may go there."""
         digest, dot, _ = model.partition(".")
-        return self.up and not self.draining and (not dot or digest in self.adapters.routable)
+        return self.up and not self.draining and (not dot or digest in self.routable)
+
+    @property
+    def routable(self) -> frozenset[str]:
+        """The digests of the releases that it holds, by `Adapters`' own check."""
+        return self.adapters.routable if self.adapters else frozenset()
 
 
 class Fleet(Engine):
@@ -51,7 +56,7 @@ class Fleet(Engine):
     @property
     def routable(self) -> frozenset[str]:
         """The digests of the releases that at least one replica is ready for."""
-        ready = (replica.adapters.routable for replica in self.replicas.values() if replica.up and not replica.draining)
+        ready = (replica.routable for replica in self.replicas.values() if replica.up and not replica.draining)
         return frozenset().union(*ready)
 
     @contextmanager
@@ -60,7 +65,7 @@ class Fleet(Engine):
         with ExitStack() as held:
             found: Policy | None = None
             for replica in self.replicas.values():
-                if digest in replica.adapters.routable:
+                if replica.adapters and digest in replica.routable:
                     policy = held.enter_context(replica.adapters.policy(digest, cohort))
                     found = found or policy
             if found is None:

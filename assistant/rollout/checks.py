@@ -5,7 +5,7 @@ How it ranks is measured by whoever has an engine and held-out events, and comes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,9 @@ from scipy.stats import bootstrap
 from assistant.rollout.gate import Check, Finding
 from federation.releases.base import Served
 from federation.releases.errors import ReleaseError
+from federation.releases.norms import spectral_norms
 from federation.releases.store import Store
-from federation.releases.verify import Limits, Release
-from federation.tensors import Tensors, pairs
+from federation.releases.verify import Limits
 
 MOST_SPECTRAL = 10.0
 """How many times the median of its modules' spectral norms one module's may be."""
@@ -58,7 +58,8 @@ def even(store: Store, most: float = MOST_SPECTRAL) -> Check:
     """No module of any cohort stands out: its spectral norm is at most ``most`` times the median of all."""
 
     def check(release: str, live: str | None) -> Finding:
-        norms = dict(_spectral_norms(store.get(release)))
+        found = store.get(release).cohorts.items()
+        norms = {f"{cohort} {name}": norm for cohort, one in found for name, norm in spectral_norms(one).items()}
         median = float(np.median(list(norms.values()))) if norms else 0.0
         module, norm = max(norms.items(), key=lambda one: one[1], default=("none", 0.0))
         passed = norm <= most * median or norm == 0.0
@@ -120,18 +121,3 @@ def _groups(ranking: Ranking) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield cohort, cohorts == cohort
     if len(ranking.activity):
         yield "least active tenth", ranking.activity <= np.quantile(ranking.activity, 0.1)
-
-
-def _spectral_norms(release: Release) -> Iterator[tuple[str, float]]:
-    for cohort, tensors in release.cohorts.items():
-        for module, norm in _module_norms(tensors).items():
-            yield f"{cohort} {module.removeprefix('base_model.model.')}", norm
-
-
-def _module_norms(tensors: Tensors) -> Mapping[str, float]:
-    """The spectral norm of each module's change, of which only the small factors are ever formed."""
-    norms = {}
-    for pair in pairs(name for name in tensors if "lora_" in name):
-        left, right = np.linalg.qr(tensors[pair.b]).R, np.linalg.qr(tensors[pair.a].T).R
-        norms[pair.module] = float(np.linalg.norm(left @ right.T, 2))
-    return norms

@@ -12,11 +12,11 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 from sqlalchemy import delete, select
 
+from assistant.engine.adapters import Adapters
 from assistant.engine.fleet import Replica
 from assistant.errors import SottoError
 from assistant.rollout.ledger import Ledger, Traffic
@@ -33,30 +33,36 @@ _FRESH_SECONDS = 10.0
 _LOG = logging.getLogger(__name__)
 
 
-class Fetch(Protocol):
-    """Brings a release into the store."""
+class Releases(Protocol):
+    """Where releases come from: see `federation.releases.registry.Registry`."""
 
-    def __call__(self, digest: str) -> object: ...
+    store: Store
+
+    def fetch(self, reference: str, /) -> object:
+        """Brings a release into the store."""
+        ...
 
 
 class Reconciler:
-    """One server's loop. ``open_replica`` opens the replica at an address; ``own`` is one that is always wanted."""
+    """One server's loop. ``open_replica`` opens the replica at an address; that at ``own`` is always wanted."""
 
     def __init__(
         self,
         router: Router,
         ledger: Ledger,
         database: Database,
-        store: Store,
-        fetch: Fetch,
+        releases: Releases,
         open_replica: Callable[[str], Replica],
         *,
+        own: str = "",
         clock: Callable[[], float] = time.time,
         grace: float = GRACE_SECONDS,
     ) -> None:
-        self.router, self._ledger, self._database, self._store = router, ledger, database, store
-        self._fetch, self._open, self._clock, self._grace = fetch, open_replica, clock, grace
+        self.router, self._ledger, self._database, self._releases = router, ledger, database, releases
+        self._store, self._open, self._own = releases.store, open_replica, own
+        self._clock, self._grace = clock, grace
         self._server = uuid.uuid4().hex
+        self._fetching = asyncio.Lock()
         self._unwanted: dict[str, float] = {}
         self._told: dict[tuple[str, str], str] = {}
         self.faults: dict[str, str] = {}
@@ -67,8 +73,8 @@ class Reconciler:
         while True:
             try:
                 await self.step()
-            except SottoError as error:
-                self._tell("the ledger", "", error)
+            except Exception as error:  # a loop that ended would leave the replicas as they are for good
+                self._tell("A step failed:", "", error)
             await asyncio.sleep(EVERY_SECONDS)
 
     async def step(self) -> None:
@@ -84,6 +90,8 @@ class Reconciler:
     def _read(self) -> tuple[Traffic, int, dict[str, bool]]:
         with self._database.read() as session:
             rows = {row.url: row.draining for row in session.scalars(select(ReplicaRow))}
+        if self._own:
+            rows.setdefault(self._own, False)
         return self._ledger.traffic(), self._ledger.live_rollout(), rows
 
     async def _follow(self, wanted: dict[str, bool]) -> None:
@@ -104,25 +112,27 @@ class Reconciler:
         if not await replica.engine.healthy():
             replica.up = False
             return
-        try:
-            await replica.adapters.present()
-            for digest in sorted(traffic.wanted - replica.adapters.routable):
-                await self._load(replica, digest)
-        except (SottoError, ReleaseError) as error:
-            self._tell(replica.url, "", error)
+        if replica.adapters is not None:
+            try:
+                await replica.adapters.present()
+                for digest in sorted(traffic.wanted - replica.routable):
+                    await self._load(replica.adapters, replica.url, digest)
+            except SottoError as error:
+                self._tell(replica.url, "", error)
         replica.up = True
 
-    async def _load(self, replica: Replica, digest: str) -> None:
+    async def _load(self, adapters: Adapters, url: str, digest: str) -> None:
         try:
-            if digest not in self._store:
-                await asyncio.to_thread(self._fetch, digest)
-            await replica.adapters.load(digest)
+            async with self._fetching:
+                if digest not in self._store:
+                    await asyncio.to_thread(self._releases.fetch, digest)
+            await adapters.load(digest)
         except (SottoError, ReleaseError) as error:
             self.faults[digest] = str(error)
-            self._tell(replica.url, digest, error)
+            self._tell(url, digest, error)
         else:
             self.faults.pop(digest, None)
-            self._told.pop((replica.url, digest), None)
+            self._told.pop((url, digest), None)
 
     def _share_in_flight(self) -> frozenset[str]:
         """Tells the other servers what this one has under way; returns what they have."""
@@ -140,26 +150,28 @@ class Reconciler:
     async def _take_away(self, traffic: Traffic, used: frozenset[str]) -> None:
         now = self._clock()
         replicas = list(self.router.fleet.replicas.values())
+        held = [(replica.url, replica.adapters) for replica in replicas if replica.up and replica.adapters]
         present: set[str] = set()
-        for replica in replicas:
-            if replica.up:
-                with suppress(SottoError):
-                    present |= await replica.adapters.present()
+        for url, adapters in held:
+            try:
+                present |= await adapters.present()
+            except SottoError as error:
+                self._tell(url, "", error)
         kept = traffic.wanted | used | {release for release, count in self.router.in_flight.items() if count}
         for digest in present & kept:
             self._unwanted.pop(digest, None)
         for digest in present - kept:
             since = self._unwanted.setdefault(digest, now)
             if now - since >= self._grace:
-                await asyncio.gather(*(self._unload(replica, digest) for replica in replicas if replica.up))
-        if replicas and all(replica.up for replica in replicas):
+                await asyncio.gather(*(self._unload(url, adapters, digest) for url, adapters in held))
+        if replicas and len(held) == len(replicas):
             await asyncio.to_thread(self._collect, present | kept | self._ledger.kept())
 
-    async def _unload(self, replica: Replica, digest: str) -> None:
+    async def _unload(self, url: str, adapters: Adapters, digest: str) -> None:
         try:
-            await replica.adapters.unload(digest)
+            await adapters.unload(digest)
         except SottoError as error:
-            self._tell(replica.url, digest, error)
+            self._tell(url, digest, error)
 
     def _collect(self, kept: frozenset[str] | set[str]) -> None:
         """Removes the folders of releases that no replica names and nobody may want back soon."""

@@ -1,0 +1,73 @@
+"""`sotto rollout` against a served admin API: what it asks, shows and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from assistant.api.app import create_app
+from assistant.cli.main import app as sotto
+from assistant.settings import Settings
+from tests.api.fakes import ALIEN, FakeEngine, FakeLibrary, ScriptedAssistant, new_key, served
+
+DIGEST = "a" * 64
+
+
+class Shell:
+    """Runs `sotto rollout …` against a server, with its admin key in the environment."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key = url, key
+
+    def __call__(self, *arguments: str) -> Result:
+        command = ["rollout", *arguments, "--url", self.url]
+        return CliRunner().invoke(sotto, command, env={"SOTTO_API_KEY": self.key, "COLUMNS": "200"})
+
+
+@pytest.fixture
+def rollout(tmp_path: Path) -> Iterator[Shell]:
+    api = create_app(Settings(home=tmp_path), ScriptedAssistant(), FakeLibrary(ALIEN), FakeEngine())
+    key = new_key(api, "admin")
+    with served(api) as url:
+        yield Shell(url, key)
+
+
+def test_a_release_is_taken_out_and_back(rollout: Shell):
+    started = json.loads(rollout("start", DIGEST, "-m", "round 5", "--steps", "5,100", "--json").stdout)
+    assert (started["share"], started["state"]) == (0.05, "running")
+    shown = rollout("status").stdout
+    assert DIGEST in shown
+    assert "step 1 of 2" in shown
+    assert "acceptance" in shown
+    assert "paused" in rollout("pause", "-m", "lunch").stdout
+    assert "running" in rollout("resume", "-m", "back").stdout
+    assert "promoted" in rollout("promote", "-m", "sure").stdout
+    assert json.loads(rollout("status", "--json").stdout)["live"] == DIGEST
+    assert "the base model" in rollout("rollback", "-m", "no").stdout
+    assert [one["state"] for one in json.loads(rollout("history", "--json").stdout)] == ["promoted", "promoted"]
+    assert "round 5" in rollout("audit").stdout
+    assert "aaaaaaaaaaaa" in rollout("history").stdout
+
+
+def test_watch_ends_where_nothing_is_under_way(rollout: Shell):
+    assert "live: the base model" in rollout("watch").stdout
+
+
+def test_what_the_server_refuses_is_said(rollout: Shell):
+    refused = rollout("promote", "-m", "sure")
+    assert refused.exit_code == 1
+    assert "No rollout is under way" in refused.stderr
+    rollout.key = "sk-sotto-000000000000-" + "x" * 43
+    assert rollout("status").exit_code == 1
+
+
+def test_a_server_that_is_away_and_steps_that_are_none_are_said(rollout: Shell):
+    assert rollout("start", DIGEST, "-m", "r", "--steps", "many").exit_code == 2
+    rollout.url = "http://127.0.0.1:9"
+    away = rollout("status")
+    assert away.exit_code == 1
+    assert "is `sotto up` running" in away.stderr

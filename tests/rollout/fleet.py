@@ -1,0 +1,89 @@
+"""Two replicas with vLLM's routes for adapters, over real releases and a real ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+
+from assistant.engine.adapters import Adapters
+from assistant.engine.fleet import Fleet, Replica
+from assistant.engine.gateway import VllmEngine
+from assistant.engine.soft_prompts import Embeddings
+from assistant.rollout.ledger import Ledger
+from assistant.rollout.receipts import Receipts
+from assistant.rollout.reconcile import Reconciler
+from assistant.rollout.routing import Router
+from assistant.state.database import Database
+from assistant.state.models import Replica as ReplicaRow
+from federation.releases.base import Served
+from federation.releases.store import Store
+from federation.releases.verify import Limits
+from tests.engine.test_adapters import FakeLora
+from tests.federation.releases.making import BASE, HIDDEN, MODULES, make
+
+URLS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
+WHO = "a test"
+
+
+class Vllm(FakeLora):
+    """As `FakeLora`; ``down`` refuses every connection."""
+
+    down = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.down:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200) if request.url.path == "/health" else super().__call__(request)
+
+    def restart(self) -> None:
+        """Loses every adapter."""
+        self.held.clear()
+
+
+class Source:
+    """A registry that is a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.store, self.folders, self.fetched = Store(root / "releases"), dict[str, Path](), list[str]()
+
+    def fetch(self, reference: str, /) -> object:
+        self.fetched.append(reference)
+        return self.store.add(self.folders[reference])
+
+
+class Stage:
+    """One server: a reconciler over two replicas. ``now`` is its clock."""
+
+    def __init__(self, database: Database, root: Path) -> None:
+        self.now = 1_800_000_000.0
+        self.source, self.root = Source(root), root
+        self.vllms = {url: Vllm() for url in URLS}
+        self.ledger = Ledger(database, lambda: self.now)
+        secret = self.ledger.secret()
+        self.router = Router(Fleet(), Receipts(secret, lambda: self.now), secret, "sotto")
+        self.reconciler = Reconciler(
+            self.router, self.ledger, database, self.source, self.open, clock=lambda: self.now, grace=5.0
+        )
+        with database.write() as session:
+            for url in URLS:
+                if session.get(ReplicaRow, url) is None:
+                    session.add(ReplicaRow(url=url, draining=False, added_at=self.now))
+
+    def open(self, url: str) -> Replica:
+        transport = httpx.MockTransport(self.vllms[url])
+        engine = VllmEngine(url, transport, embeddings=Embeddings(torch.ones(9, HIDDEN)))
+        return Replica(url, engine, Adapters(engine, self.source.store, Served(BASE, MODULES), Limits(rank=8)))
+
+    def release(self, seed: int, **changes: Any) -> str:
+        """The digest of a new release in the registry."""
+        folder = self.root / f"made-{seed}"
+        digest = make(folder, seed=seed, **changes).digest
+        self.source.folders[digest] = folder
+        return digest
+
+    def held(self) -> list[set[str]]:
+        """The releases that each vLLM holds."""
+        return [{name.partition(".")[0] for name in vllm.held} for vllm in self.vllms.values()]

@@ -1,0 +1,162 @@
+"""Replicas are kept at what the ledger wants: what is missing is loaded, what nobody needs taken away in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assistant.errors import EngineUnavailable
+from assistant.rollout.ledger import Plan
+from assistant.rollout.replicas import Replicas
+from assistant.state.database import Database
+from tests.federation.releases.making import replace_file
+from tests.rollout.fleet import URLS, WHO, Stage
+
+
+@pytest.fixture
+def stage(database: Database, tmp_path: Path) -> Stage:
+    return Stage(database, tmp_path)
+
+
+async def promote(stage: Stage, digest: str) -> None:
+    stage.ledger.start(digest, Plan(), WHO, "")
+    await stage.reconciler.step()
+    stage.ledger.promote(WHO, "")
+    await stage.reconciler.step()
+
+
+async def test_a_release_is_fetched_and_loaded_on_every_replica_before_it_is_met(stage: Stage):
+    digest = stage.release(1)
+    stage.ledger.start(digest, Plan((100.0,)), WHO, "")
+    assert stage.router.traffic.rollout is None
+    await stage.reconciler.step()
+    assert stage.held() == [{digest}, {digest}]
+    assert stage.source.fetched == [digest]
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release, route.voice.model) == ("canary", digest, f"{digest}.global")
+        assert route.voice.soft_prompt is not None
+        assert route.voice.adapter.digest == digest
+
+
+async def test_a_restarted_replica_gets_back_what_it_lost(stage: Stage):
+    digest = stage.release(1)
+    await promote(stage, digest)
+    stage.vllms[URLS[0]].restart()
+    await stage.reconciler.step()
+    assert stage.held() == [{digest}, {digest}]
+
+
+async def test_a_replica_that_is_down_is_not_asked_and_is_again_once_it_is_back(stage: Stage):
+    digest = stage.release(1)
+    await promote(stage, digest)
+    stage.vllms[URLS[0]].down = True
+    await stage.reconciler.step()
+    replicas = stage.router.fleet.replicas
+    assert not replicas[URLS[0]].holds(f"{digest}.global")
+    for _ in range(3):
+        await stage.router.fleet.label_logprobs([1], [0, 1], model=f"{digest}.global")
+    stage.vllms[URLS[0]].down = False
+    stage.vllms[URLS[0]].restart()
+    await stage.reconciler.step()
+    assert replicas[URLS[0]].holds(f"{digest}.global")
+
+
+async def test_a_call_that_a_dying_replica_refuses_is_made_elsewhere(stage: Stage):
+    digest = stage.release(1)
+    await promote(stage, digest)
+    stage.vllms[URLS[0]].down = True
+    for _ in range(3):
+        await stage.router.fleet.label_logprobs([1], [0, 1], model=f"{digest}.global")
+    stage.vllms[URLS[1]].down = True
+    with pytest.raises(EngineUnavailable):
+        await stage.router.fleet.label_logprobs([1], [0, 1], model=f"{digest}.global")
+
+
+async def test_a_replica_that_lost_an_adapter_unnoticed_is_passed_over(stage: Stage):
+    digest = stage.release(1)
+    await promote(stage, digest)
+    lost = stage.vllms[URLS[0]]
+    lost.restart()
+    lost.refuse = "nothing"
+    replica = stage.router.fleet.replicas[URLS[0]]
+    assert replica.holds(f"{digest}.global")
+    await stage.reconciler.step()
+    assert digest in stage.held()[0]
+
+
+async def test_what_was_replaced_stays_until_it_is_idle_and_then_goes_with_its_folder(stage: Stage):
+    first, second, third = (stage.release(seed) for seed in (1, 2, 3))
+    await promote(stage, first)
+    with stage.router.route("somebody") as route:
+        assert route.release == first
+        for digest in (second, third):
+            await promote(stage, digest)
+            stage.now += 10
+            await stage.reconciler.step()
+        assert all(first in held for held in stage.held())
+    for _ in range(3):
+        stage.now += 6
+        await stage.reconciler.step()
+    assert stage.held() == [{third}, {third}]
+    # What a rollback may want at once is kept on disk.
+    assert set(stage.source.store.digests()) == {second, third}
+
+
+async def test_a_reply_under_way_on_another_server_keeps_a_release(database: Database, stage: Stage, tmp_path: Path):
+    other = Stage(database, tmp_path)
+    other.source, other.vllms = stage.source, stage.vllms
+    first, second = stage.release(1), stage.release(2)
+    await promote(stage, first)
+    await other.reconciler.step()
+    with other.router.route("somebody"):
+        await promote(stage, second)
+        for _ in range(3):
+            other.now = stage.now = stage.now + 6
+            await other.reconciler.step()
+            await stage.reconciler.step()
+        assert all(first in held for held in stage.held())
+    for _ in range(3):
+        other.now = stage.now = stage.now + 6
+        await other.reconciler.step()
+        await stage.reconciler.step()
+    assert stage.held() == [{second}, {second}]
+
+
+async def test_a_corrupt_release_is_told_and_changes_nothing_for_the_live_one(stage: Stage):
+    live, bad = stage.release(1), stage.release(2)
+    await promote(stage, live)
+    replace_file(stage.source.folders[bad], "adapters/global/adapter_model.safetensors", b"no weights")
+    stage.ledger.start(bad, Plan((100.0,)), WHO, "")
+    await stage.reconciler.step()
+    assert "safetensors" in stage.reconciler.faults[bad]
+    with stage.router.route("somebody") as route:
+        assert (route.release, route.role) == (live, "live")
+
+
+async def test_before_the_live_release_is_loaded_callers_are_told_to_wait(stage: Stage):
+    digest = stage.release(1)
+    await promote(stage, digest)
+    for vllm in stage.vllms.values():
+        vllm.restart()
+        vllm.refuse = digest
+    await stage.reconciler.step()
+    with pytest.raises(EngineUnavailable), stage.router.route("somebody"):
+        pass
+
+
+async def test_replicas_come_and_go(stage: Stage, database: Database):
+    digest = stage.release(1)
+    replicas = Replicas(database, stage.ledger)
+    replicas.remove(URLS[1], WHO)
+    await promote(stage, digest)
+    assert stage.held() == [{digest}, set()]
+    replicas.add(URLS[1], WHO)
+    await stage.reconciler.step()
+    assert stage.held() == [{digest}, {digest}]
+    replicas.drain(URLS[0], WHO)
+    await stage.reconciler.step()
+    assert not stage.router.fleet.replicas[URLS[0]].holds("sotto")
+    replicas.remove(URLS[0], WHO)
+    await stage.reconciler.step()
+    assert list(stage.router.fleet.replicas) == [URLS[1]]

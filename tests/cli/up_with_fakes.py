@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from assistant.cli import up
 from assistant.engine import command
-from assistant.engine.gateway import Engine
+from assistant.rollout.opening import Opened
 
 FOLDER = Path(sys.argv.pop(1))
 FAKE_SERVER = Path(__file__).parents[1] / "engine" / "fake_server.py"
@@ -28,18 +29,20 @@ class Assistant:
         """There is nothing to fill."""
 
 
-def assemble(_settings: Any, _folder: Path, engine: Engine, _stopping: Any) -> tuple[FastAPI, Assistant]:
+def assemble(_settings: Any, _folder: Path, opened: Opened, _stopping: Any) -> tuple[FastAPI, Assistant]:
     app = FastAPI()
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        if await engine.healthy():
+        if await opened.fleet.healthy():
             return JSONResponse({"status": "ready"})
         return JSONResponse({"error": {"message": "no engine"}}, 503, headers={"retry-after": "2"})
 
     return app, Assistant()
 
 
+# Whoever runs the tests with nohup has it ignored, which children inherit.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 command.serve_command = serve_command
 up._assemble = assemble
 typer.run(up.command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,16 @@ def test_every_task_begins_with_its_system_message(corpus: Corpus) -> None:
         assert text.rstrip().endswith("<|im_end|>")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums of several threads come out by who was first."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_run_cut_in_two_ends_as_an_undisturbed_one(corpus: Corpus, tmp_path: Path) -> None:
     quiet: Any = lambda step, losses: None  # noqa: E731
     whole = train(corpus, SMALL, tmp_path / "whole", quiet)

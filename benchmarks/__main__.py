@@ -6,7 +6,7 @@ import argparse
 import runpy
 import sys
 
-BENCHMARKS = ("catalogue_check", "turns", "transcript", "serving", "startup", "retrieval_scale")
+BENCHMARKS = ("catalogue_check", "turns", "transcript", "serving", "startup", "retrieval_scale", "rollout_soak")
 
 
 def main() -> None:

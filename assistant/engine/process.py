@@ -101,6 +101,11 @@ class EngineProcess:
         self._ended: asyncio.Task[int] | None = None
         self._log_start = 0
 
+    @property
+    def pid(self) -> int | None:
+        """The process, which leads the group of all of the engine's; None while there is none."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> None:
         """Begins to start the engine, with a new log. SottoError when its port is taken."""
         claim_port(ENGINE_HOST, self._port, "SOTTO_ENGINE_PORT", "--engine-port").close()

@@ -1,0 +1,25 @@
+"""No reply fails or mixes two releases while they come and go, a replica dies and the server begins anew."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rollout_soak import Soak, replicas
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+async def test_releases_come_and_go_under_streams_and_a_replica_dies(tmp_path: Path) -> None:
+    if find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    async with replicas(tmp_path, 2) as processes:
+        soak = Soak(tmp_path, [process.url for process in processes], releases=4, streams=4)
+        report = await soak.run(27.0, processes[1])
+    assert report.faults == []
+    assert report.outcomes["right"] > 30
+    assert report.rollouts > 3
+    assert report.restarts > 1
+    assert len(report.releases) > 2, "several releases answered"

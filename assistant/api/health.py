@@ -54,11 +54,13 @@ async def healthz() -> Health:
     responses={**examples.answers(examples.READY), 503: {"model": Unready}},
 )
 async def readyz(serving: ServingDep) -> Any:
-    """Answers 200 when the engine answers and the index is loaded, else 503 with what is missing."""
+    """Answers 200 when the engine answers under the live release and the index is loaded, else 503 with what is missing."""
     items = len(serving.library.catalogue)
     missing = {}
     if not await engine_answers(serving):
         missing["engine"] = "It is starting, restarting or unreachable; engine.log in the logs folder says which."
+    elif not serving.rollouts.router.ready:
+        missing["release"] = "The live release is being loaded; `sotto rollout status` says what keeps it."
     if not items:
         missing["catalogue"] = "It is empty: add items with `sotto catalogue import FILE`."
     if not missing:

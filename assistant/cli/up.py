@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from assistant.dialogue.turn import Assistant
+    from assistant.engine.fleet import Replica
     from assistant.rollout.opening import Opened
     from assistant.settings import Settings
     from retrieval.search import Library
@@ -138,7 +139,7 @@ async def _serve(settings: Settings, stopping: threading.Event, browse: bool) ->
                 )
                 async with _answering(app, sock) as server:
                     await _beside(server, loading)
-                    opened.own.up = True
+                    await _beside(server, _routable(opened.own))
                     _say(f"Engine: ready ({time.monotonic() - started:.0f} s)")
                     await _beside(server, _warm(assistant))
                     _say(f"Caches: warm ({time.monotonic() - started:.0f} s)")
@@ -271,6 +272,12 @@ async def _beside(background: asyncio.Future[None], work: Awaitable[T]) -> T:
         if background.done():
             await background
         return await task
+
+
+async def _routable(replica: Replica) -> None:
+    """Returns once the reconciler has found that ``replica`` answers, and holds the live release."""
+    while not replica.up:  # noqa: ASYNC110  what it asks has no event
+        await asyncio.sleep(0.05)
 
 
 async def _ready(address: str) -> None:

@@ -133,8 +133,9 @@ class Fleet(Engine):
         return sorted(names)
 
     async def healthy(self) -> bool:
-        """Whether any replica answers."""
-        return any([await replica.engine.healthy() for replica in list(self.replicas.values()) if not replica.draining])
+        """Whether any replica that calls may go to answers."""
+        ready = [one for one in self.replicas.values() if one.up and not one.draining]
+        return any([await replica.engine.healthy() for replica in ready])
 
     async def aclose(self) -> None:
         """Closes the connections to every replica."""

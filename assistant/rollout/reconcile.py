@@ -61,7 +61,7 @@ class Reconciler:
         self.router, self._ledger, self._database, self._releases = router, ledger, database, releases
         self._store, self._open, self._own = releases.store, open_replica, own
         self._clock, self._grace = clock, grace
-        self._server = uuid.uuid4().hex
+        self._server, self._began = uuid.uuid4().hex, False
         self._fetching = asyncio.Lock()
         self._unwanted: dict[str, float] = {}
         self._told: dict[tuple[str, str], str] = {}
@@ -80,6 +80,9 @@ class Reconciler:
     async def step(self) -> None:
         """One look at everything."""
         traffic, live_rollout, wanted_replicas = await asyncio.to_thread(self._read)
+        if not self._began:
+            # A server that begins must not answer from the base model while it loads the live release.
+            self._began, self.router.traffic, self.router.live_rollout = True, traffic, live_rollout
         await self._follow(wanted_replicas)
         fleet = self.router.fleet
         await asyncio.gather(*(self._mend(replica, traffic) for replica in list(fleet.replicas.values())))

@@ -49,6 +49,11 @@ class Router:
     live_rollout: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def ready(self) -> bool:
+        """Whether a replica holds the live release, so that everybody can be answered."""
+        return self.traffic.live is None or self.traffic.live in self.fleet.routable
+
     @contextmanager
     def route(self, caller: str, cohort: str = GLOBAL) -> Iterator[Route]:
         """The route of ``caller``, whose release stays loaded while this lasts.

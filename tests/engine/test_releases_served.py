@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 LORA = LoraShape(8, 16.0)
 TOKENS = 4
+SLOTS = 4  # vLLM's --max-loras
 NO_TOKENS = np.zeros((0, 256), np.float32)
 GREEDY = Sampling(max_tokens=24)
 TITLES = ("Solaris", "Yojimbo", "Alien", "Stalker", "Ran", "Brazil")
@@ -198,6 +199,17 @@ async def test_releases_do_not_mix_while_others_come_and_go(engine, adapters, st
 
     await asyncio.gather(come_and_go(), *(turn(digest) for _ in range(6) for digest in (one, two)))
     assert await adapters.present() == {one, two}
+
+
+async def test_the_base_model_answers_beside_as_many_adapters_as_there_are_slots(engine, adapters, store, tmp_path):
+    alone = await reply(engine, None)
+    digests = [stored(store, tmp_path, seed) for seed in range(10, 10 + SLOTS + 1)]
+    for digest in digests:
+        await adapters.load(digest)
+        with adapters.policy(digest) as policy:
+            under = await reply(engine, policy)
+            beside = await asyncio.gather(*(reply(engine, who) for who in (policy, None, policy, None)))
+        assert beside == [under, alone, under, alone]
 
 
 async def test_a_reply_under_way_ends_on_the_release_it_began_with(engine, adapters, store, tmp_path):

@@ -53,14 +53,19 @@ class Aggregation(Protocol):
     """An algorithm, configured. It keeps no state between rounds."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As it is asked for."""
+        ...
+
     @property
-    def compatibility(self) -> Compatibility: ...
+    def compatibility(self) -> Compatibility:
+        """What it can be combined with."""
+        ...
 
     def trained(self, number: int) -> frozenset[Part]:
         """The parts that devices train and send in round ``number``, counted from 1."""
         ...
 
-    def begin(self, current: Tensors) -> Collector:
-        """A collector for a round that starts from ``current``."""
+    def begin(self, current: Tensors, number: int) -> Collector:
+        """A collector for round ``number``, which starts from ``current``."""
         ...

@@ -1,0 +1,1 @@
+"""Federated rounds over Flower: thin carriers around a coordinator that knows none of them."""

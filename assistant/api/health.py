@@ -54,7 +54,7 @@ async def healthz() -> Health:
     responses={**examples.answers(examples.READY), 503: {"model": Unready}},
 )
 async def readyz(serving: ServingDep) -> Any:
-    """Answers 200 when the engine answers under the live release and the index is loaded, else 503 with what is missing."""
+    """200 when the engine answers under the live release and the index is loaded, else 503 with what is missing."""
     items = len(serving.library.catalogue)
     missing = {}
     if not await engine_answers(serving):

@@ -39,7 +39,7 @@ def _without_base(kernel: Callable[..., None]) -> Callable[..., None]:
         lora_indices_tensor: torch.Tensor,
         scaling: float = 1.0,
     ) -> None:
-        """``output_tensor`` (tokens, rank) is ``inputs`` (tokens, width) times each token's A, or 0 where it has none."""
+        """``output_tensor`` (tokens, rank) is ``inputs`` (tokens, width) times each token's A, or 0 without one."""
         kernel(inputs, lora_b_weights, output_tensor, lora_indices_tensor, scaling)
         output_tensor[lora_indices_tensor < 0] = 0.0
 

@@ -46,7 +46,7 @@ class Trainer(Protocol):
     """Trains devices, one at a time; the base model is loaded once."""
 
     def train(self, device: str, cohorts: Mapping[str, Tensors], config: TrainConfig) -> TrainReply:
-        """Picks the cohort of lowest validation loss among ``cohorts`` (all with the same names of tensors) and trains it.
+        """Picks the cohort of lowest validation loss among ``cohorts``, all with the same names, and trains it.
 
         ValueError where the device has too few events, or the tensors do not fit the model.
         """

@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     most_epsilon: float = Field(
         0.0, ge=0, description="Privacy (ε) that a release's rounds may have spent to pass the gate; 0 for no bound."
     )
+    gate_events: Path | None = Field(
+        None, description="JSON Lines of held-out choices that a release must rank no worse than the live one."
+    )
+    gate_conversations: int = Field(
+        4, ge=0, description="Gold conversations that a release must talk as well as the live one; 0 for none."
+    )
     requests_per_minute: int = Field(600, ge=0, description="Requests a key may make a minute; 0 for no limit.")
     tokens_per_minute: int = Field(
         300_000, ge=0, description="Tokens of prompts and replies a key may use a minute; 0 for no limit."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, cast
 
@@ -13,7 +15,8 @@ from assistant.access.keyring import Caller
 from assistant.api import examples
 from assistant.api.deps import Serving, ServingDep
 from assistant.rollout.gate import GateClosed
-from assistant.rollout.ledger import STEPS, Entry, Plan
+from assistant.rollout.judge import Count
+from assistant.rollout.ledger import STEPS, Entry, Ledger, Plan
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
@@ -33,7 +36,7 @@ class RolloutRequest(BaseModel):
     step_seconds: Annotated[float, Field(ge=0, le=1e8, description="How long a step lasts at least.")] = 600.0
     step_requests: Annotated[int, Field(ge=0, le=10**9, description="Turns that the canary answers at least.")] = 200
     manual: Annotated[bool, Field(description="Waits for a person at each step.")] = False
-    shadow: Annotated[bool, Field(description="Loads the release and shows it to nobody.")] = False
+    shadow: Annotated[bool, Field(description="Lets the release choose on live requests, shown to nobody.")] = False
     override: Annotated[Reason | None, Field(description="Why to go on though the gate is closed.")] = None
 
 
@@ -82,12 +85,37 @@ class Measured(BaseModel):
     harmful: bool
 
 
+class ShadowState(BaseModel):
+    """How the release in the shadow chose beside what was shown.
+
+    ``agreement`` is the share of ``turns`` with the same first item, ``seconds`` the geometric mean of its choices'.
+    """
+
+    turns: int
+    errors: int
+    agreement: float | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, counts: Iterable[Count]) -> ShadowState:
+        """Of the counts of a rollout."""
+        rows = [one for one in counts if one.arm == "shadow"]
+        turns, errors = sum(one.requests for one in rows), sum(one.errors for one in rows)
+        chosen = turns - errors
+        if not chosen:
+            return cls(turns=turns, errors=errors)
+        agreement = sum(one.accepted for one in rows) / chosen
+        seconds = math.exp(sum(one.log_seconds for one in rows) / chosen)
+        return cls(turns=turns, errors=errors, agreement=agreement, seconds=seconds)
+
+
 class Status(BaseModel):
-    """What answers now, what is on its way, and what is known of it."""
+    """What answers now, what is on its way, and what is known of it; ``shadow`` where that chooses unseen."""
 
     live: str | None = None
     rollout: RolloutState | None = None
     measures: tuple[Measured, ...]
+    shadow: ShadowState | None = None
     turns: int
     ready: tuple[str, ...]
     faults: dict[str, str]
@@ -233,10 +261,15 @@ def _status(serving: Serving) -> Status:
         live=traffic.live,
         rollout=RolloutState.of(traffic.rollout) if traffic.rollout else None,
         measures=tuple(Measured(**asdict(verdict)) for verdict in found.verdicts) if found else (),
+        shadow=_shadow(rollouts.ledger, traffic.rollout),
         turns=found.turns if found else 0,
         ready=tuple(sorted(rollouts.router.fleet.routable)),
         faults=dict(rollouts.reconciler.faults) if rollouts.reconciler else {},
     )
+
+
+def _shadow(ledger: Ledger, entry: Entry | None) -> ShadowState | None:
+    return ShadowState.of(ledger.counts(entry.id)) if entry is not None and entry.plan.shadow else None
 
 
 def _replicas(serving: Serving) -> list[ReplicaState]:

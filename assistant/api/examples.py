@@ -107,6 +107,7 @@ STATUS: dict[str, Any] = {
             "harmful": False,
         }
     ],
+    "shadow": None,
     "turns": 212,
     "ready": [DIGEST],
     "faults": {},

@@ -43,5 +43,5 @@ async def give_feedback(body: FeedbackRequest, serving: ServingDep) -> FeedbackT
     What is kept is the verdict under a keyed hash of the id, for as long as it can be changed, and sums.
     """
     given = await to_thread.run_sync(serving.rollouts.feedback.give, body.recommendation_id, body.verdict)
-    serving.metrics.judged(given.receipt.role, given.verdict, given.before)
+    serving.metrics.judged(given)
     return FeedbackTaken(recommendation_id=body.recommendation_id, verdict=given.verdict, before=given.before)

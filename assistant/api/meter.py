@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assistant.dialogue.types import Done, Event, Objection, Plan, Stage, StageTrace, Task, Text, Trace
-from assistant.rollout.feedback import Verdict
+from assistant.dialogue.types import Done, Event, Objection, Plan, Stage, StageTrace, Task, Text, Trace, Usage
+from assistant.rollout.feedback import Given
 from assistant.rollout.receipts import Role
 from assistant.rollout.routing import BASE
 
@@ -22,7 +22,8 @@ Ending = Literal["done", "failed", "left"]
 """How a turn ends: with its reply, with an error, or because its client left."""
 
 NO_ROUTE = "none"
-MOST_RELEASES = 16
+MOST_RELEASES, SHORT = 16, 12
+"""How many releases have labels, and how much of a digest is one."""
 NO_TASK = "none"
 LEFT = "left"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -63,7 +64,15 @@ class Metrics:
         self.spoken = counter(
             "release_turns", "Turns by release and arm, and how they ended.", "release", "arm", "ending"
         )
-        self.verdicts = counter("verdicts", "Verdicts on recommendations by arm; withdrawn ones too.", "arm", "verdict")
+        self.release_tokens = counter(
+            "release_tokens", "Tokens of turns by release and arm, read and written.", "release", "arm", "kind"
+        )
+        self.verdicts = counter(
+            "verdicts", "Verdicts on recommendations, withdrawn ones too.", "release", "arm", "verdict"
+        )
+        self.residency = Gauge(
+            "sotto_release_replicas", "Replicas that hold a release, ready to answer.", ["release"], registry=registry
+        )
         self._releases: list[str] = []
         self._begin_at_nought()
 
@@ -108,19 +117,35 @@ class Metrics:
             for kind, times in one.objections.items():
                 self.objections.labels(kind).inc(times)
 
-    def spoke(self, role: Role, release: str | None, *, failed: bool) -> None:
-        """Counts a turn of a release. Only the latest `MOST_RELEASES` keep a label of their own."""
-        name = release[:12] if release else BASE
+    def spoke(self, role: Role, release: str | None, usage: Usage | None) -> None:
+        """Counts a turn of a release, which took ``usage``; None where it failed."""
+        name = self._named(release)
+        self.spoken.labels(name, role, "failed" if usage is None else "done").inc()
+        if usage is not None:
+            self.release_tokens.labels(name, role, "prompt").inc(usage.prompt_tokens)
+            self.release_tokens.labels(name, role, "completion").inc(usage.completion_tokens)
+
+    def judged(self, given: Given) -> None:
+        """Counts a verdict that changed something."""
+        if given.verdict != given.before:
+            self.verdicts.labels(self._named(given.release), given.receipt.role, given.verdict).inc()
+
+    def resident(self, releases: Iterable[str]) -> None:
+        """Takes down which releases the replicas hold, each as often as it is held."""
+        self.residency.clear()
+        for release in releases:
+            self.residency.labels(release[:SHORT]).inc()
+
+    def _named(self, release: str | None) -> str:
+        """The label of ``release``. Only the latest `MOST_RELEASES` keep one of their own."""
+        name = release[:SHORT] if release else BASE
         if name not in self._releases:
             self._releases.append(name)
             if len(self._releases) > MOST_RELEASES:
-                self.spoken.remove_by_labels({"release": self._releases.pop(0)})
-        self.spoken.labels(name, role, "failed" if failed else "done").inc()
-
-    def judged(self, role: Role, verdict: Verdict, before: Verdict) -> None:
-        """Counts a verdict that changed something."""
-        if verdict != before:
-            self.verdicts.labels(role, verdict).inc()
+                gone = {"release": self._releases.pop(0)}
+                for counted in (self.spoken, self.release_tokens, self.verdicts):
+                    counted.remove_by_labels(gone)
+        return name
 
     async def watched(self, stream: AsyncGenerator[Event | None]) -> AsyncGenerator[Event | None]:
         """``stream`` as it is, with its turn counted. Closing this closes ``stream``."""

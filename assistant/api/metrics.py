@@ -23,5 +23,7 @@ async def read_metrics(serving: ServingDep) -> Response:
     """Counts and times since the server started, in Prometheus' text format; never a word of a conversation."""
     metrics = serving.metrics
     metrics.engine_up.set(await engine_answers(serving))
+    replicas = serving.rollouts.router.fleet.replicas.values()
+    metrics.resident(release for replica in replicas if replica.up for release in replica.routable)
     metrics.items.set(len(serving.library.catalogue))
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -24,7 +24,7 @@ from assistant.api.schemas import (
     TraceTold,
 )
 from assistant.api.turns import unless_gone
-from assistant.api.voices import asker, count, spoken
+from assistant.api.voices import asker, count, voice_of
 from assistant.dialogue.types import Done, Plan, WishRequest
 from assistant.errors import EngineError
 from federation.releases.manifest import GLOBAL
@@ -106,16 +106,16 @@ async def recommend(body: WishedRequest, request: Request, serving: ServingDep) 
 
 async def _placed(request: Request, serving: Serving, body: WishedRequest) -> tuple[Plan, Done]:
     """What the wish gets, once there is a place for its ranking among the turns under way."""
-    router = serving.rollouts.router
-    with router.route(asker(request, body.user), body.cohort or GLOBAL) as route:
-        wish = replace(body.request(), voice=spoken(route.voice, body.soft_prompt, router))
+    rollouts = serving.rollouts
+    with rollouts.router.route(asker(request, body.user), body.cohort or GLOBAL) as route:
+        wish = replace(body.request(), voice=voice_of(route, body.soft_prompt, rollouts))
         try:
             async with place(request, (), RANKED_TOKENS) as bill:
                 plan, done = await serving.assistant.recommend(wish)
                 bill.usage = done.usage
         except EngineError:
-            count(serving, route, None, shown=False)
+            count(serving, route, None, None, shown=False)
             raise
-        count(serving, route, done.trace.seconds, shown=plan.recommendation_id is not None)
+        count(serving, route, done.trace.seconds, done.usage, shown=plan.recommendation_id is not None)
     serving.metrics.passed(done.trace.stages)
     return plan, done

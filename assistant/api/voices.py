@@ -16,11 +16,12 @@ from starlette.requests import Request
 from assistant.access.keyring import Caller
 from assistant.api.admission import admitted
 from assistant.api.deps import Serving
-from assistant.dialogue.types import Event, Plan, TurnRequest, Voice
+from assistant.dialogue.types import Done, Event, Plan, Shadow, TurnRequest, Usage, Voice
 from assistant.engine.soft_prompts import joined
 from assistant.errors import EngineError, InvalidRequest
 from assistant.rollout.arms import ARMS, Arm
 from assistant.rollout.routing import Route, Router
+from assistant.rollout.service import Rollouts
 from federation.releases.manifest import GLOBAL
 
 Rows = Sequence[Sequence[float]]
@@ -32,7 +33,25 @@ def asker(request: Request, user: str | None) -> str:
     return f"{caller.id}:{user or (request.client.host if request.client else '')}"
 
 
-def spoken(voice: Voice, personal: Rows | None, router: Router) -> Voice:
+def voice_of(route: Route, personal: Rows | None, rollouts: Rollouts) -> Voice:
+    """The route's voice with the ``personal`` soft prompt, and the release that chooses in its shadow, if any.
+
+    InvalidRequest where the soft prompt does not fit.
+    """
+    voice = _spoken(route.voice, personal, rollouts.router)
+    if route.shadow is None:
+        return voice
+    policy, rollout = route.shadow
+
+    def note(shown: tuple[str, ...], chosen: tuple[str, ...], seconds: float | None) -> None:
+        agreed = shown[:1] == chosen[:1]
+        rollouts.tally.shadow(rollout, 0, route.bucket, seconds, agreed=agreed)
+
+    unheard = _spoken(Voice(policy.model, policy.soft_prompt), personal, rollouts.router)
+    return replace(voice, shadow=Shadow(unheard, note))
+
+
+def _spoken(voice: Voice, personal: Rows | None, router: Router) -> Voice:
     """``voice`` with the ``personal`` soft prompt behind the release's own. InvalidRequest where it does not fit."""
     if personal is None:
         return voice
@@ -53,23 +72,25 @@ async def answered(
     """`assistant.api.admission.admitted` of ``turn`` under its caller's release, which stays loaded to the end."""
     rollouts = serving.rollouts
     with rollouts.router.route(asker(request, user), cohort or GLOBAL) as route:
-        turn = replace(turn, voice=spoken(route.voice, personal, rollouts.router))
-        started, shown = time.perf_counter(), False
+        turn = replace(turn, voice=voice_of(route, personal, rollouts))
+        started, shown, usage = time.perf_counter(), False, Usage()
         try:
             async with aclosing(admitted(request, serving, turn)) as events:
                 async for event in events:
                     if isinstance(event, Plan):
                         shown = event.recommendation_id is not None
+                    elif isinstance(event, Done):
+                        usage = event.usage
                     yield event
         except EngineError:
-            count(serving, route, None, shown=False)
+            count(serving, route, None, None, shown=False)
             raise
-        count(serving, route, time.perf_counter() - started, shown=shown)
+        count(serving, route, time.perf_counter() - started, usage, shown=shown)
 
 
-def count(serving: Serving, route: Route, seconds: float | None, *, shown: bool) -> None:
-    """Counts a turn that took ``seconds``, or failed: None."""
-    serving.metrics.spoke(route.role, route.release, failed=seconds is None)
+def count(serving: Serving, route: Route, seconds: float | None, usage: Usage | None, *, shown: bool) -> None:
+    """Counts a turn that took ``seconds`` and ``usage``, or failed: None."""
+    serving.metrics.spoke(route.role, route.release, usage)
     if route.role in ARMS:
         arm = cast("Arm", route.role)
         serving.rollouts.tally.turn(route.rollout, route.step, arm, route.bucket, seconds, shown=shown)

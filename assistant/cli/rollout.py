@@ -45,7 +45,9 @@ def start(
     step_seconds: Annotated[float, typer.Option(min=0, help="How long a step lasts at least.")] = 600.0,
     step_requests: Annotated[int, typer.Option(min=0, help="Turns that the canary answers at least in a step.")] = 200,
     manual: Annotated[bool, typer.Option("--manual", help="Wait for a person at each step.")] = False,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Load the release and show it to nobody.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Let the release choose on live requests, shown to nobody.")
+    ] = False,
     override: Annotated[
         str | None, typer.Option(help="Go on though the gate is closed, for this reason; audited.", show_default=False)
     ] = None,
@@ -252,14 +254,31 @@ def _drawn(found: dict[str, Any]) -> RenderableType:
     lines: list[RenderableType] = [Text(f"live: {found['live'] or 'the base model'}")]
     if found["rollout"]:
         lines += [Text(f"{name}: {value}") for name, value in _facts(found["rollout"]).items()]
+        if found["shadow"]:
+            lines.append(Text(_shadow_line(found["shadow"])))
+            return Group(*lines, *_faults(found))
         lines.append(Text(f"turns of the canary in this step: {found['turns']}"))
         table = Table("measure", "control", "canary", "worse by", "p", "verdict", box=None, padding=(0, 2, 0, 0))
         for one in found["measures"]:
             numbers = [_number(one[name]) for name in ("control", "canary", "harm", "p_value")]
             table.add_row(one["measure"], *numbers, "harm" if one["harmful"] else "no harm found")
         lines.append(table)
-    lines += [Text(f"{_short(digest)}: {fault}", "red") for digest, fault in found["faults"].items()]
-    return Group(*lines)
+    return Group(*lines, *_faults(found))
+
+
+def _faults(found: dict[str, Any]) -> list[RenderableType]:
+    from rich.text import Text
+
+    return [Text(f"{_short(digest)}: {fault}", "red") for digest, fault in found["faults"].items()]
+
+
+def _shadow_line(shadow: dict[str, Any]) -> str:
+    if shadow["agreement"] is None:
+        return f"in the shadow: {shadow['turns']} turns, {shadow['errors']} errors"
+    return (
+        f"in the shadow: {shadow['turns']} turns, {shadow['errors']} errors, the same first choice in "
+        f"{100 * shadow['agreement']:.0f} %, {shadow['seconds']:.2f} s to choose"
+    )
 
 
 def _print_rows(

@@ -202,7 +202,9 @@ def _assemble(settings: Settings, folder: Path, opened: Opened, stopping: thread
     def count(text: str) -> int:
         return len(tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
-    return create_app(settings, assistant, library, opened.fleet, count=count, rollouts=opened.rollouts()), assistant
+    return create_app(
+        settings, assistant, library, opened.fleet, count=count, rollouts=opened.rollouts(library, tokenizer)
+    ), assistant
 
 
 def _load(library: Library) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from assistant.dialogue.types import (
     Event,
     Plan,
     Recommendation,
+    Shadow,
     Stage,
     StageTrace,
     Task,
@@ -37,10 +38,12 @@ from assistant.dialogue.types import (
     Trace,
     TurnRequest,
     Usage,
+    Voice,
     WishRequest,
 )
 from assistant.dialogue.understand import Reading, Understander
 from assistant.engine.gateway import Engine
+from assistant.errors import EngineError
 from prompts.build import MAX_HISTORY, ChatTokenizer
 from prompts.records import wish_line
 from retrieval.item import Item
@@ -48,6 +51,8 @@ from retrieval.search import Candidate, Library
 from retrieval.wish import Wish
 
 WARMING = "something to begin with"
+SHADOW_SECONDS = 5.0
+"""How long a turn that is over waits for its shadow."""
 WITHOUT_ITEMS: dict[Act, Task] = {"find": "clarify", "chat": "chat", "off_topic": "decline"}
 
 
@@ -100,6 +105,11 @@ class Assistant:
         """A `Plan`, then `Text` pieces, then `Done`. Closing the iterator aborts the generation in the engine."""
         began = time.perf_counter()
         turn = await self._chain.ainvoke(Turn(request))
+        async with self._shadowed(turn), aclosing(self._spoken(turn, request, began)) as events:
+            async for event in events:
+                yield event
+
+    async def _spoken(self, turn: Turn, request: TurnRequest, began: float) -> AsyncGenerator[Event, None]:
         brief = self._brief(turn)
         yield self._plan(turn, brief)
         started, outcome, stops, text_at = time.perf_counter(), Outcome(), Stops(request.stop), None
@@ -129,7 +139,8 @@ class Assistant:
         wish = await asyncio.to_thread(self._library.meant, request.wish)
         asked = TurnRequest((), request.model, wish, seed=request.seed, voice=request.voice)
         turn = await self._choose.ainvoke(Turn(asked, Reading.of(wish, request.exclude)))
-        plan = self._plan(turn, self._brief(turn))
+        async with self._shadowed(turn):
+            plan = self._plan(turn, self._brief(turn))
         trace = Trace(seconds=round(time.perf_counter() - began, 6), stages=turn.stages)
         return plan, Done("stop", _usage(turn.stages), trace)
 
@@ -154,10 +165,39 @@ class Assistant:
         if not turn.candidates:
             return turn
         started = time.perf_counter()
-        wish, request = turn.read.wish, turn.request
+        ranked, effort = await self._ranked(turn, turn.request.speaker)
+        return turn.after("rank", started, effort, ranked=ranked)
+
+    async def _ranked(self, turn: Turn, voice: Voice) -> tuple[tuple[Ranked, ...], Effort]:
+        """What ``voice`` recommends of the turn's candidates, best first, and what that took."""
+        wish = turn.read.wish
         history = self._library.catalogue.many(wish.like[-MAX_HISTORY:])
-        ranked, effort = await self._ranker.rank(wish, history, turn.candidates, request.speaker, request.seed or 0)
-        return turn.after("rank", started, effort, ranked=ranked[: wish.count])
+        ranked, effort = await self._ranker.rank(wish, history, turn.candidates, voice, turn.request.seed or 0)
+        return ranked[: wish.count], effort
+
+    @asynccontextmanager
+    async def _shadowed(self, turn: Turn) -> AsyncIterator[None]:
+        """The shadow, if there is one, chooses meanwhile; whoever waits for the turn hardly waits for it."""
+        shadow = turn.request.speaker.shadow
+        if shadow is None or not turn.ranked:
+            yield
+            return
+        task = asyncio.create_task(self._choose_in(shadow, turn))
+        try:
+            yield
+            await asyncio.wait({task}, timeout=SHADOW_SECONDS)
+        finally:
+            task.cancel()
+
+    async def _choose_in(self, shadow: Shadow, turn: Turn) -> None:
+        started = time.perf_counter()
+        heard = tuple(one.item.id for one in turn.ranked)
+        try:
+            ranked, _ = await self._ranked(turn, shadow.voice)
+        except EngineError:
+            shadow.note(heard, (), None)
+        else:
+            shadow.note(heard, tuple(one.item.id for one in ranked), time.perf_counter() - started)
 
     def _asks_back(self, reading: Reading) -> bool:
         """True when there is nothing to go on yet: the first reply to an empty wish is a question.

@@ -59,6 +59,19 @@ class Voice:
     soft_prompt: SoftPrompt | None = None
     adapter: Adapter = field(default_factory=Adapter)
     recommendation_id: Callable[[], str] = lambda: f"rec_{secrets.token_hex(12)}"
+    shadow: Shadow | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Shadow:
+    """A voice that chooses beside the one that is heard, among the same candidates, and is itself heard by nobody.
+
+    ``note`` is told the ids that were recommended and those that it would have recommended, best first, and how many
+    seconds it took to choose; None where it failed.
+    """
+
+    voice: Voice
+    note: Callable[[tuple[str, ...], tuple[str, ...], float | None], None]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from assistant.dialogue.slots import listed
-from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest
+from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest, Voice
 from assistant.dialogue.understand import Reading
 from assistant.errors import EngineError
 from assistant.evaluation.gold import Conversation, Gold, GoldTurn, Utterance
@@ -40,13 +40,17 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured. ``assistant`` and ``reader`` speak to the engine through ``recorder``."""
+    """What is measured. ``assistant`` and ``reader`` speak to the engine through ``recorder``.
+
+    ``voice`` chooses and replies in the place of ``model``, which understands.
+    """
 
     assistant: Talker
     reader: Reader
     recorder: Recorder
     library: Library
     model: str
+    voice: Voice | None = None
 
 
 @dataclass
@@ -156,7 +160,7 @@ class _Runner:
         self.results.replies[f"{one.id} edit"] = edit.written()
 
     async def _turn(self, messages: Sequence[ChatMessage], wish: Wish | None, expected: Expectation) -> Seen | None:
-        request = TurnRequest(tuple(messages), self._subject.model, wish, seed=SEED)
+        request = TurnRequest(tuple(messages), self._subject.model, wish, seed=SEED, voice=self._subject.voice)
         try:
             with self._subject.recorder.turn() as calls:
                 seen = await _seen(self._subject.assistant, request, calls)

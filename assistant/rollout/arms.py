@@ -11,6 +11,8 @@ from typing import Literal
 
 Arm = Literal["control", "canary"]
 ARMS: tuple[Arm, ...] = ("control", "canary")
+Counted = Literal["control", "canary", "shadow"]
+"""What is counted apart: the arms, and the release that chooses in their shadow."""
 BUCKETS = 64
 """Callers fall into this many groups, by which the spread of what they do is measured (`assistant.rollout.judge`)."""
 

@@ -5,7 +5,7 @@ How it ranks is measured by whoever has an engine and held-out events, and comes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,10 @@ MOST_LOSS = 0.01
 """How much NDCG a release may lose against the live one before the gate closes, where chance allows to tell."""
 
 
+MOST_BAD = 0.02
+"""How large a share of grounded and sound replies a release may lose against the live one."""
+
+
 @dataclass(frozen=True)
 class Ranking:
     """How a release ranked held-out events: one value an event, all aligned. ``ndcg`` float64 (events,)."""
@@ -33,6 +37,13 @@ class Ranking:
     ndcg: NDArray[np.float64]
     cohorts: tuple[str, ...]
     activity: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Which replies of a release, by their turns' ids, were grounded and not degenerate."""
+
+    good: Mapping[str, bool]
 
 
 Evaluate = Callable[[str | None], Ranking]
@@ -101,6 +112,29 @@ def no_worse(evaluate: Evaluate, most_loss: float = MOST_LOSS, seed: int = 0) ->
             told.append(f"{name} {difference.mean():+.3f} ({low:+.3f} to {high:+.3f})")
             passed = passed and high >= -most_loss
         return Finding("ranking", passed=passed, figures=f"NDCG against the live one: {', '.join(told)}")
+
+    return check
+
+
+def talks_no_worse(evaluate: Callable[[str | None], Talk], most_loss: float = MOST_BAD, seed: int = 0) -> Check:
+    """Its replies on the gold conversations are as often grounded and not degenerate as the live one's.
+
+    By a paired bootstrap over turns, as in `no_worse`.
+    """
+
+    def check(release: str, live: str | None) -> Finding:
+        after, before = evaluate(release).good, evaluate(live).good
+        turns = sorted(after.keys() & before.keys())
+        if not turns:
+            return Finding("replies", passed=True, figures="no gold conversations were talked")
+        pairs = np.array([(after[turn], before[turn]) for turn in turns], dtype=np.float64)
+        low, high = interval(pairs[:, 0] - pairs[:, 1], seed)
+        return Finding(
+            "replies",
+            passed=high >= -most_loss,
+            figures=f"{100 * pairs[:, 0].mean():.1f} % of {len(turns)} grounded and not degenerate, the live one's "
+            f"{100 * pairs[:, 1].mean():.1f} % ({100 * low:+.1f} to {100 * high:+.1f} points)",
+        )
 
     return check
 

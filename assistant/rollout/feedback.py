@@ -6,13 +6,16 @@ sums. Neither who gave it nor what was recommended ever comes here.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from sqlalchemy import delete
 
+from assistant.errors import StateUnavailable
 from assistant.rollout.arms import ARMS, Arm
 from assistant.rollout.judge import Count
 from assistant.rollout.ledger import Ledger
@@ -21,13 +24,15 @@ from assistant.state.database import Database, exclude
 from assistant.state.models import Feedback
 
 Verdict = Literal["accepted", "rejected", "withdrawn"]
+PRUNE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Given:
-    """A verdict in force, with the one before it."""
+    """A verdict in force, with the one before it; ``release`` made the recommendation, None: the base model."""
 
     receipt: Receipt
+    release: str | None
     verdict: Verdict
     before: Verdict
 
@@ -59,7 +64,20 @@ class FeedbackBox:
                 arm = cast("Arm", receipt.role)
                 count = Count(receipt.step, arm, receipt.bucket, accepted=change)
                 self._ledger.add(session, receipt.rollout, count)
-        return Given(receipt, verdict, before)
+        return Given(receipt, self._release(receipt), verdict, before)
+
+    async def keep(self) -> None:
+        """Prunes every `PRUNE_SECONDS` until cancelled."""
+        while True:
+            with suppress(StateUnavailable):  # told by whoever needs the database sooner
+                await asyncio.to_thread(self.prune)
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    def _release(self, receipt: Receipt) -> str | None:
+        if not receipt.rollout:
+            return None
+        entry = self._ledger.get(receipt.rollout)
+        return entry.replaces if receipt.role == "control" else entry.release
 
     def prune(self) -> int:
         """Drops verdicts too old to be changed; returns how many."""

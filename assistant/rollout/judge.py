@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from assistant.rollout.arms import ARMS, BUCKETS, Arm
+from assistant.rollout.arms import ARMS, BUCKETS, Counted
 
 Measure = Literal["acceptance", "errors", "latency"]
 MEASURES: tuple[Measure, ...] = ("acceptance", "errors", "latency")
@@ -33,11 +33,12 @@ class Count:
     """What one arm did for one group of callers in one step.
 
     ``shown`` are recommendations given, ``accepted`` those a verdict accepted, ``requests`` turns, ``errors`` those
-    that failed, ``log_seconds`` the sum of the natural logarithm of the seconds each of the others took.
+    that failed, ``log_seconds`` the sum of the natural logarithm of the seconds each of the others took. Of a shadow,
+    ``accepted`` are those whose first choice was the one that was shown.
     """
 
     step: int
-    arm: Arm
+    arm: Counted
     bucket: int
     shown: int = 0
     accepted: int = 0
@@ -144,6 +145,8 @@ def _difference(measure: Measure, rows: Iterable[Count]) -> tuple[float, float] 
     """How much worse the canary is, and the standard error of that; None while too little is known."""
     sums: dict[int, dict[str, NDArray[np.float64]]] = {}
     for row in rows:
+        if row.arm not in ARMS:
+            continue
         arms = sums.setdefault(row.step, {arm: np.zeros((2, BUCKETS)) for arm in ARMS})
         arms[row.arm][:, row.bucket] += _parts(measure, row)
     steps = [step for arms in sums.values() if (step := _step(arms, is_rate=measure != "latency")) is not None]

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from assistant.errors import Conflict, InvalidRequest, NotFound
-from assistant.rollout.arms import Arm
+from assistant.rollout.arms import Counted
 from assistant.rollout.judge import Count
 from assistant.state.database import Database, exclude
 from assistant.state.models import ArmFigure, AuditEntry, Rollout, Secret
@@ -351,7 +351,7 @@ def _entry(row: Rollout) -> Entry:
 
 
 def _count(row: ArmFigure) -> Count:
-    arm = cast("Arm", row.arm)
+    arm = cast("Counted", row.arm)
     return Count(row.step, arm, row.bucket, row.shown, row.accepted, row.requests, row.errors, row.log_seconds)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from anyio import from_thread
+
 from assistant.engine.adapters import Adapters
 from assistant.engine.fleet import Fleet, Replica
 from assistant.engine.gateway import VllmEngine
 from assistant.engine.soft_prompts import Embeddings
 from assistant.errors import SottoError
-from assistant.rollout.checks import even, whole, within_budget
+from assistant.rollout.checks import even, no_worse, talks_no_worse, whole, within_budget
+from assistant.rollout.evaluate import Evaluator, read_held_out
 from assistant.rollout.gate import Gate
 from assistant.rollout.ledger import Ledger
 from assistant.rollout.reconcile import Reconciler
@@ -22,6 +25,8 @@ from federation.releases.base import Served, read_served
 from federation.releases.errors import WrongBase
 from federation.releases.registry import Registry
 from federation.releases.verify import Limits
+from prompts.build import ChatTokenizer
+from retrieval.search import Library
 
 
 class Opened:
@@ -50,15 +55,15 @@ class Opened:
         adapters = Adapters(engine, self._registry.store, self._served, self._limits) if self._served else None
         return Replica(url, engine, adapters)
 
-    def rollouts(self) -> Callable[[Database], Rollouts]:
-        """Puts the service together over a database."""
+    def rollouts(self, library: Library, tokenizer: ChatTokenizer) -> Callable[[Database], Rollouts]:
+        """Puts the service together over a database; the gate measures releases over ``library``."""
 
         def made(database: Database) -> Rollouts:
             return Rollouts.of(
                 database,
                 self._model,
                 fleet=self.fleet,
-                gate=self._gate(),
+                gate=lambda router: self._gate(router, library, tokenizer),
                 embeddings=self._embeddings,
                 reconciler=self._reconciler,
             )
@@ -68,13 +73,20 @@ class Opened:
     def _reconciler(self, router: Router, ledger: Ledger, database: Database) -> Reconciler:
         return Reconciler(router, ledger, database, self._registry, self.replica, own=self.own.url)
 
-    def _gate(self) -> Gate:
+    def _gate(self, router: Router, library: Library, tokenizer: ChatTokenizer) -> Gate:
         if self._served is None:
             return Gate()
-        store = self._registry.store
+        store, settings = self._registry.store, self._settings
+        events = read_held_out(settings.gate_events) if settings.gate_events else ()
+        measured = Evaluator(router, self.own, library, tokenizer, events, settings.gate_conversations)
         checks = [whole(store, self._limits, self._served, self._registry.fetch), even(store)]
         if self._settings.most_epsilon:
             checks.append(within_budget(store, self._settings.most_epsilon))
+        # The gate runs in a thread of the server's, and the engine is asked from its event loop.
+        if events:
+            checks.append(no_worse(lambda release: from_thread.run(measured.ranking, release)))
+        if settings.gate_conversations:
+            checks.append(talks_no_worse(lambda release: from_thread.run(measured.talk, release)))
         return Gate(checks)
 
     @staticmethod

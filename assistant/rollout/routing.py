@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from assistant.dialogue.types import Adapter, Voice
 from assistant.engine.adapters import Policy
@@ -24,9 +25,16 @@ from federation.releases.manifest import GLOBAL
 BASE = "base"
 
 
+class Unseen(NamedTuple):
+    """A release that chooses in the shadow, for the ``rollout`` of this number."""
+
+    policy: Policy
+    rollout: int
+
+
 @dataclass(frozen=True, eq=False)
 class Route:
-    """How one caller is answered. ``rollout`` 0 is the base model before any rollout."""
+    """How one caller is answered. ``rollout`` 0 is the base model before any rollout; ``shadow`` chooses unseen."""
 
     voice: Voice
     rollout: int
@@ -34,6 +42,7 @@ class Route:
     role: Role
     bucket: int
     release: str | None
+    shadow: Unseen | None = None
 
 
 @dataclass
@@ -62,8 +71,7 @@ class Router:
         answered by the live release, and counted for neither arm.
         """
         entry = self.traffic.rollout
-        number, step = (entry.id, entry.step) if entry else (self.live_rollout, 0)
-        where = place(caller, number, self.secret)
+        where = place(caller, entry.id if entry else self.live_rollout, self.secret)
         role: Role = "live"
         release = self.traffic.live
         if entry is not None and not entry.plan.shadow:
@@ -72,17 +80,28 @@ class Router:
                 role = "live"
             elif role == "canary":
                 release = entry.release
+        number, step = (self.live_rollout, 0) if entry is None or role == "live" else (entry.id, entry.step)
 
         def recommendation_id() -> str:
             return self.receipts.write(number, step, role, where.bucket)
 
-        with self._policy(release, cohort) as policy:
+        with self._policy(release, cohort) as policy, self._shadow(cohort) as shadow:
             if policy is None:
                 voice = Voice(self.model, None, Adapter(arm=BASE if role == "live" else role), recommendation_id)
             else:
                 adapter = Adapter(name=policy.cohort, release=release, digest=release, arm=role)
                 voice = Voice(policy.model, policy.soft_prompt, adapter, recommendation_id)
-            yield Route(voice, number, step, role, where.bucket, release)
+            yield Route(voice, number, step, role, where.bucket, release, shadow)
+
+    @contextmanager
+    def _shadow(self, cohort: str) -> Iterator[Unseen | None]:
+        """The release that chooses unseen, where one is to and a replica holds it."""
+        entry = self.traffic.rollout
+        if entry is None or not entry.plan.shadow or entry.release not in self.fleet.routable:
+            yield None
+            return
+        with self._policy(entry.release, cohort) as policy:
+            yield Unseen(policy, entry.id) if policy else None
 
     @contextmanager
     def _policy(self, release: str | None, cohort: str) -> Iterator[Policy | None]:
@@ -94,9 +113,14 @@ class Router:
                 policy = held.enter_context(self.fleet.policy(release, cohort))
             except NotFound as error:
                 raise EngineUnavailable("The live release is being loaded. Try again.", 1) from error
-            self.in_flight[release] += 1
-            held.callback(self._ended, release)
+            held.enter_context(self.in_use(release))
             yield policy
 
-    def _ended(self, release: str) -> None:
-        self.in_flight[release] -= 1
+    @contextmanager
+    def in_use(self, release: str) -> Iterator[None]:
+        """No server takes ``release`` away while this lasts."""
+        self.in_flight[release] += 1
+        try:
+            yield
+        finally:
+            self.in_flight[release] -= 1

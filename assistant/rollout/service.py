@@ -43,7 +43,7 @@ class Rollouts:
         model: str,
         *,
         fleet: Fleet | None = None,
-        gate: Gate | None = None,
+        gate: Callable[[Router], Gate] | None = None,
         limits: Limits | None = None,
         embeddings: Embeddings | None = None,
         reconciler: Callable[[Router, Ledger, Database], Reconciler] | None = None,
@@ -60,14 +60,14 @@ class Rollouts:
             FeedbackBox(database, ledger, receipts),
             Controller(ledger, limits),
             Replicas(database, ledger),
-            gate or Gate(),
+            gate(router) if gate else Gate(),
             reconciler(router, ledger, database) if reconciler else None,
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Counts are written while this lasts, and with a reconciler replicas are kept and canaries judged."""
-        loops = [self.tally.keep()]
+        loops = [self.tally.keep(), self.feedback.keep()]
         if self.reconciler is not None:
             loops += [self.reconciler.run(), self.controller.run()]
         tasks = [asyncio.create_task(loop) for loop in loops]

@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import cast
 
 from assistant.errors import StateUnavailable
-from assistant.rollout.arms import Arm
+from assistant.rollout.arms import Arm, Counted
 from assistant.rollout.judge import Count
 from assistant.rollout.ledger import Ledger
 
@@ -27,7 +27,7 @@ class Tally:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._lock = ledger, threading.Lock()
-        self._sums: dict[_Key, list[float]] = defaultdict(lambda: [0.0] * 4)
+        self._sums: dict[_Key, list[float]] = defaultdict(lambda: [0.0] * 5)
 
     def turn(self, rollout: int, step: int, arm: Arm, bucket: int, seconds: float | None, *, shown: bool) -> None:
         """One turn, which took ``seconds``, or failed: None. ``shown`` when it recommended anything."""
@@ -40,14 +40,27 @@ class Tally:
             else:
                 sums[3] += math.log(max(seconds, 1e-3))
 
+    def shadow(self, rollout: int, step: int, bucket: int, seconds: float | None, *, agreed: bool) -> None:
+        """One choice in the shadow, which took ``seconds``, or failed: None. ``agreed`` on the first item."""
+        with self._lock:
+            sums = self._sums[rollout, step, "shadow", bucket]
+            sums[0] += seconds is not None
+            sums[1] += 1
+            if seconds is None:
+                sums[2] += 1
+            else:
+                sums[3] += math.log(max(seconds, 1e-3))
+                sums[4] += agreed
+
     def write(self) -> None:
         """Adds all to the ledger; what cannot be written is kept for the next time."""
         with self._lock:
-            taken, self._sums = self._sums, defaultdict(lambda: [0.0] * 4)
+            taken, self._sums = self._sums, defaultdict(lambda: [0.0] * 5)
         by_rollout: dict[int, list[Count]] = defaultdict(list)
-        for (rollout, step, arm, bucket), (shown, requests, errors, logs) in taken.items():
-            counted = {"shown": int(shown), "requests": int(requests), "errors": int(errors)}
-            by_rollout[rollout].append(Count(step, cast("Arm", arm), bucket, **counted, log_seconds=logs))
+        for (rollout, step, arm, bucket), (shown, requests, errors, logs, accepted) in taken.items():
+            counted = {"shown": shown, "accepted": accepted, "requests": requests, "errors": errors}
+            whole = {name: int(number) for name, number in counted.items()}
+            by_rollout[rollout].append(Count(step, cast("Counted", arm), bucket, **whole, log_seconds=logs))
         for rollout, counts in by_rollout.items():
             try:
                 self._ledger.count(rollout, counts)

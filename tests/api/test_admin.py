@@ -29,7 +29,7 @@ async def admin(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         ScriptedAssistant(),
         FakeLibrary(ALIEN),
         FakeEngine(),
-        rollouts=lambda database: Rollouts.of(database, "sotto", gate=Gate([check])),
+        rollouts=lambda database: Rollouts.of(database, "sotto", gate=lambda _: Gate([check])),
     )
     async with client_of(app, key=new_key(app, "admin")) as client:
         yield client

@@ -22,8 +22,8 @@ async def test_a_replys_recommendation_can_be_judged_and_judged_anew(tmp_path: P
         told = [(await judge(client, identity, verdict)).json() for verdict in ("accepted", "accepted", "withdrawn")]
         assert [one["before"] for one in told] == ["withdrawn", "accepted", "accepted"]
         found = await figures(client)
-    assert found["verdicts_total", ("live", "accepted")] == 1
-    assert found["verdicts_total", ("live", "withdrawn")] == 1
+    assert found["verdicts_total", ("live", "base", "accepted")] == 1
+    assert found["verdicts_total", ("live", "base", "withdrawn")] == 1
 
 
 async def test_the_ids_of_data_requests_can_be_judged_too(tmp_path: Path) -> None:

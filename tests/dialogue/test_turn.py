@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from assistant.dialogue.turn import Assistant
-from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Text, TurnRequest, WishRequest
+from assistant.dialogue.types import ChatMessage, Done, Event, Plan, Shadow, Text, TurnRequest, Voice, WishRequest
+from assistant.engine.gateway import FloatArray
+from assistant.engine.soft_prompts import SoftPrompt
+from assistant.errors import EngineUnavailable
 from retrieval.search import Library
 from retrieval.wish import Wish
 from tests.dialogue.fakes import CharTokenizer, ScriptedEngine
@@ -301,3 +305,33 @@ async def test_what_a_wish_as_data_gives_up_is_told(library: Library) -> None:
     everything = tuple(item.id for item in FILMS)
     none, _ = await assistant.recommend(WishRequest(Wish(), "sotto", exclude=everything))
     assert (none.task, none.recommendations, none.recommendation_id) == ("none", (), None)
+
+
+class ByModel(ScriptedEngine):
+    """Ranks the last candidate first under the model ``other``, and fails under ``broken``."""
+
+    async def label_logprobs(
+        self, prompt: Sequence[int], labels: Sequence[int], *, model: str, soft_prompt: SoftPrompt | None = None
+    ) -> FloatArray:
+        if model == "broken":
+            raise EngineUnavailable("It is away.")
+        preference = np.arange(len(labels), dtype=np.float64)
+        return 9.0 * (preference if model == "other" else -preference)
+
+
+@pytest.mark.parametrize("model", ["other", "broken"])
+async def test_a_shadow_chooses_among_the_same_candidates_and_changes_nothing(library: Library, model: str) -> None:
+    notes: list[tuple[tuple[str, ...], tuple[str, ...], float | None]] = []
+    shadow = Shadow(Voice(model), lambda *note: notes.append(note))
+    said = "Start with [1]. It is [1.genres]."
+    with_shadow, without = [
+        await answer(Assistant(library, ByModel(find, [said]), CharTokenizer()), "a horror film please", voice=voice)
+        for voice in (Voice("sotto", shadow=shadow), Voice("sotto"))
+    ]
+    plan = plan_of(with_shadow)
+    assert (text_of(with_shadow), plan.recommendations) == (text_of(without), plan_of(without).recommendations)
+    ((shown, chosen, seconds),) = notes
+    assert shown == tuple(one.id for one in plan.recommendations)
+    assert (seconds is None) == (model == "broken")
+    assert len(set(chosen)) == (0 if model == "broken" else len(shown))
+    assert chosen != shown

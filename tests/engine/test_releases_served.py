@@ -12,11 +12,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from assistant.dialogue.rank import Ranker
+from assistant.dialogue.types import Voice
 from assistant.engine.adapters import Adapters, Policy
+from assistant.engine.fleet import Fleet, Replica
 from assistant.engine.gateway import Sampling, VllmEngine
 from assistant.engine.process import EngineProcess
 from assistant.engine.soft_prompts import Embeddings
 from assistant.errors import EngineRejected
+from assistant.rollout.checks import no_worse
+from assistant.rollout.evaluate import Evaluator, HeldOut
+from assistant.rollout.receipts import Receipts
+from assistant.rollout.routing import Router
 from assistant.settings import STARTER_PATH
 from federation.lora import LoraShape
 from federation.releases import errors
@@ -26,6 +33,7 @@ from federation.releases.store import Store
 from federation.releases.verify import Limits
 from prompts.build import encode, label_ids, rank_messages
 from retrieval.item import Item
+from retrieval.search import Candidate, Library
 from retrieval.wish import Wish
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -210,6 +218,36 @@ async def test_the_base_model_answers_beside_as_many_adapters_as_there_are_slots
             under = await reply(engine, policy)
             beside = await asyncio.gather(*(reply(engine, who) for who in (policy, None, policy, None)))
         assert beside == [under, alone, under, alone]
+
+
+async def test_the_gate_finds_a_release_that_ranks_worse(engine, adapters, store, tmp_path):
+    from tests.retrieval.fakes import HashEncoder, MemoryCatalogue
+
+    items = [Item(id=f"tt{at}", title=title, year=1950 + at, genres=("drama",)) for at, title in enumerate(TITLES * 4)]
+    library = Library(MemoryCatalogue(items), HashEncoder(), tmp_path / "index")
+    router = Router(Fleet(), Receipts(bytes(32)), bytes(32), "sotto")
+    ids = [item.id for item in items]
+    events = [HeldOut(history=ids[:2], candidates=ids[at : at + 8], chosen=ids[at]) for at in range(2, 16)]
+    unknown = Evaluator(router, Replica("http://127.0.0.1", engine, adapters), library, tokenizer(), events)
+    # What the base model puts first was chosen: a release of random weights must do worse.
+    chosen = [await firsts(unknown, event) for event in events]
+    known = [event.model_copy(update={"chosen": item}) for event, item in zip(events, chosen, strict=True)]
+    measured = Evaluator(router, Replica("http://127.0.0.1", engine, adapters), library, tokenizer(), known)
+    digest = stored(store, tmp_path, 1)
+    rankings = {None: await measured.ranking(None), digest: await measured.ranking(digest)}
+    assert set(rankings[None].ndcg) == {1.0}
+    finding = no_worse(rankings.__getitem__)(digest, None)
+    assert not finding.passed
+    assert no_worse(rankings.__getitem__)(digest, digest).passed
+
+
+async def firsts(measured: Evaluator, event: HeldOut) -> str:
+    """The candidate that the base model puts first."""
+    items = measured.library.catalogue.many(event.candidates)
+    ranker = Ranker(measured.replica.engine, measured.tokenizer)
+    history = measured.library.catalogue.many(event.history)
+    ranked, _ = await ranker.rank(Wish(), history, [Candidate(item, 0.0, {}) for item in items], Voice("sotto"))
+    return ranked[0].item.id
 
 
 async def test_a_reply_under_way_ends_on_the_release_it_began_with(engine, adapters, store, tmp_path):

@@ -74,7 +74,7 @@ class Stage:
 
     def open(self, url: str) -> Replica:
         transport = httpx.MockTransport(self.vllms[url])
-        engine = VllmEngine(url, transport, embeddings=Embeddings(torch.ones(9, HIDDEN)))
+        engine = VllmEngine(url, transport, embeddings=Embeddings(torch.ones(10_000, HIDDEN)))
         return Replica(url, engine, Adapters(engine, self.source.store, Served(BASE, MODULES), Limits(rank=8)))
 
     def release(self, seed: int, **changes: Any) -> str:

@@ -85,3 +85,12 @@ def test_verdicts_too_old_to_change_are_dropped(desk: Desk):
     desk.now += (MOST_AGE_DAYS + 2) * 86400
     assert desk.box.prune() == 1
     assert desk.accepted() == 1
+
+
+def test_a_verdict_counts_for_the_release_that_recommended(desk: Desk):
+    roles = {"canary": "r-1", "control": None}
+    for role, release in roles.items():
+        assert desk.box.give(desk.receipts.write(desk.rollout, 0, role, 5), "accepted").release == release
+    desk.ledger.promote("a test", "")
+    assert desk.box.give(desk.receipts.write(desk.rollout, 0, "live", 5), "accepted").release == "r-1"
+    assert desk.box.give(desk.receipts.write(0, 0, "live", 5), "accepted").release is None

@@ -160,3 +160,46 @@ async def test_replicas_come_and_go(stage: Stage, database: Database):
     replicas.remove(URLS[0], WHO)
     await stage.reconciler.step()
     assert list(stage.router.fleet.replicas) == [URLS[1]]
+
+
+async def test_a_release_in_the_shadow_is_held_and_chooses_but_never_answers(stage: Stage):
+    digest = stage.release(1)
+    stage.ledger.start(digest, Plan((100.0,), shadow=True), WHO, "")
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release, route.voice.model) == ("live", None, "sotto")
+        assert route.shadow is not None
+        assert route.shadow.policy.model == f"{digest}.global"
+        stage.ledger.roll_back(WHO, "")
+        stage.now += 60
+        await stage.reconciler.step()
+        assert stage.held() == [{digest}, {digest}]
+    with stage.router.route("somebody") as route:
+        assert route.shadow is None
+
+
+async def test_a_server_that_begins_answers_nobody_from_the_base_model_while_it_loads_the_live_release(stage: Stage):
+    digest = stage.release(1)
+    stage.ledger.start(digest, Plan(), WHO, "")
+    stage.ledger.promote(WHO, "")
+    for vllm in stage.vllms.values():
+        vllm.down = True
+    await stage.reconciler.step()
+    assert not stage.router.ready
+    with pytest.raises(EngineUnavailable), stage.router.route("somebody"):
+        pass
+    for vllm in stage.vllms.values():
+        vllm.down = False
+    await stage.reconciler.step()
+    assert stage.router.ready
+
+
+async def test_where_the_canary_is_not_held_yet_the_live_release_is_named_as_such(stage: Stage):
+    live = stage.release(1)
+    await promote(stage, live)
+    canary = stage.release(2)
+    replace_file(stage.root / "made-2", "adapters/global/adapter_model.safetensors", b"broken")
+    stage.ledger.start(canary, Plan((100.0,)), WHO, "")
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release, route.rollout) == ("live", live, stage.ledger.live_rollout())

@@ -6,7 +6,10 @@ import argparse
 import runpy
 import sys
 
-BENCHMARKS = ("catalogue_check", "turns", "transcript", "serving", "startup", "retrieval_scale", "rollout_soak")
+BENCHMARKS = (
+    *("catalogue_check", "turns", "transcript", "serving", "startup", "retrieval_scale"),
+    *("rollout_soak", "swap", "canary"),
+)
 
 
 def main() -> None:

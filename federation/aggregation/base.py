@@ -6,6 +6,7 @@ updates are protected on their way.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,38 +15,44 @@ from federation.tensors import Part, Tensors
 
 @dataclass(frozen=True)
 class Compatibility:
-    """What an algorithm can be combined with; each False is refused with the reason in ``why``, by field name."""
+    """What an algorithm can be combined with; each False is refused with the reason in ``why``, by field name.
 
-    secure_aggregation: bool
-    noise: bool
-    mixed_ranks: bool
-    robust: bool
-    streaming: bool
-    why: dict[str, str] = field(default_factory=dict)
+    ``streaming`` ones keep sums only: their memory does not grow with the number of devices.
+    """
+
+    secure_aggregation: bool = True
+    noise: bool = True
+    mixed_ranks: bool = False
+    robust: bool = False
+    streaming: bool = True
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Aggregate:
     """The result of a round: the new ``tensors``, all of them, in float32.
 
-    ``residual`` is ‖mean(BA) - B̄Ā‖ / ‖mean(BA)‖, Frobenius over all modules; None where the algorithm cannot see it.
+    ``residual`` is ‖mean(BA) - B̄Ā‖ / ‖mean(BA)‖, Frobenius over all modules, 0 where the algorithm is exact.
     ``rejected`` are the senders whose updates an algorithm left out.
     """
 
     tensors: Tensors
-    residual: float | None
+    residual: float
     rejected: tuple[str, ...] = ()
 
 
 class Collector(Protocol):
-    """Takes the updates of one round, in any order."""
+    """Takes the updates of one round, in any order: the result is the same to the bit."""
 
-    def add(self, sender: str, update: Tensors, weight: float) -> None:
-        """ValueError, naming the tensor, where ``update`` does not fit the round's tensors or is not finite."""
+    def add(self, sender: str, update: Tensors, weight: int) -> None:
+        """Takes one update; ``weight`` is at least 1.
+
+        ValueError, naming the tensor, where ``update`` does not fit the round's tensors, is not finite or too large.
+        """
         ...
 
     def finish(self) -> Aggregate:
-        """ValueError when there were no updates."""
+        """ValueError when there were too few updates."""
         ...
 
 
@@ -63,7 +70,7 @@ class Aggregation(Protocol):
         ...
 
     def trained(self, number: int) -> frozenset[Part]:
-        """The parts that devices train and send in round ``number``, counted from 1."""
+        """The parts that devices train and send in round ``number``, counted from 1, as far as there are any."""
         ...
 
     def begin(self, current: Tensors, number: int) -> Collector:

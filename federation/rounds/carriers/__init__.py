@@ -1,0 +1,1 @@
+"""What carries messages between server and devices: one process, Ray, or SuperLink and SuperNodes."""

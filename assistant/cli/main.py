@@ -13,6 +13,7 @@ import typer
 
 from assistant.cli import catalogue, chat, doctor, keys, release, rollout, starter, up
 from assistant.cli import eval as evaluation
+from assistant.cli import round as rounds
 
 DISTRIBUTION = "sotto-rec"
 
@@ -49,4 +50,5 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(release.app, name="release")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(rounds.app, name="round")
 app.add_typer(starter.app, name="starter")

@@ -41,18 +41,14 @@ def run(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="People of the population that take part.")] = 60,
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 5,
-    sampled: Annotated[
-        int | None, typer.Option(min=1, help="Devices asked in a round; a fifth, and 5 at least.")
-    ] = None,
+    sampled: Annotated[int | None, typer.Option(min=1, help="Devices asked a round; a fifth, 5 at least.")] = None,
     fewest: Annotated[int, typer.Option(min=1, help="Devices that must answer.")] = 2,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that a round lasts at most.")] = 600.0,
     aggregation: Annotated[str, typer.Option(help="How updates become one: docs/federation.md.")] = "ffa-lora",
     optimizer: Annotated[str, typer.Option(help="Server optimizer: fedavg or fedadam.")] = "fedavg",
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Option of the aggregation; optimizer.NAME=VALUE of the other."
-        ),
+        typer.Option("--set", metavar="NAME=VALUE", help="The aggregation's option; optimizer.NAME=VALUE."),
     ] = None,
     heaviest: Annotated[int, typer.Option(min=1, help="Most that a device's examples weigh; 1 weighs all alike.")] = 64,
     rank: Annotated[int, typer.Option(min=1, max=512, help="Rank of the LoRA.")] = 8,
@@ -273,9 +269,7 @@ def _options(given: list[str]) -> dict[str, dict[str, Any]]:
         name, is_set, value = one.partition("=")
         whose, _, rest = name.rpartition(".")
         if not is_set or whose not in found:
-            raise typer.BadParameter(
-                f"{one!r} is not like share=0.2 or optimizer.learning_rate=0.01", param_hint="--set"
-            )
+            raise typer.BadParameter(f"{one!r} is not like share=0.2 or optimizer.tau=0.01", param_hint="--set")
         try:
             found[whose][rest] = json.loads(value)
         except json.JSONDecodeError:

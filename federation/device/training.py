@@ -104,7 +104,10 @@ def population_trainer(
     soft_prompt: int = 4,
     core: bool = False,
 ) -> LocalTrainer:
-    """Of ``count`` people, whose devices are numbered from 0, of the population in ``folder``, under the base model in the folder ``model``."""
+    """Of ``count`` people of the population in ``folder``, whose devices are numbered from 0.
+
+    ``model`` is the base model's folder.
+    """
     population = read_population(Path(folder))
     people = devices(population, count, seed)
 

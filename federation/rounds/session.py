@@ -67,8 +67,8 @@ def begin(folder: Path, spec: Spec, parent: Release | None = None) -> None:
         for cohort, tensors in parent.cohorts.items():
             if {name: array.shape for name, array in tensors.items()} != expected:
                 raise ValueError(
-                    f"The adapters of {cohort} in {parent.digest[:12]} have another shape than this run's: give its rank, "
-                    "alpha and soft prompt."
+                    f"The adapters of {cohort} in {parent.digest[:12]} have another shape than this run's: "
+                    "give its rank, alpha and soft prompt."
                 )
         cohorts = dict(parent.cohorts)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

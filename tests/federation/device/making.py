@@ -1,0 +1,25 @@
+"""A small catalogue, a person's history and a tiny model, for tests of the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from federation.device.base import Event
+from retrieval.item import Item
+from tests.engine.models import make_model
+
+GENRES = ("horror", "comedy", "western", "musical")
+ITEMS = {
+    f"i{at}": Item(id=f"i{at}", title=f"Film {at}", year=1950 + at, genres=(GENRES[at % len(GENRES)],))
+    for at in range(40)
+}
+
+
+def history(genre: int = 0, count: int = 8) -> tuple[Event, ...]:
+    """A person who meets items of one genre, oldest first."""
+    return tuple(Event(float(at), f"i{genre + len(GENRES) * at}", "liked") for at in range(count))
+
+
+def tiny(folder: Path) -> Path:
+    """A random model of two layers."""
+    return make_model(folder / "model")

@@ -31,8 +31,8 @@ def request(cohorts: Mapping[str, Tensors], config: TrainConfig) -> RecordDict:
     """What every device of a round is sent."""
     fields: dict[str, Any] = {name: getattr(config, name) for name in (*_NUMBERS, *_REALS)}
     fields["parts"] = sorted(config.parts)
-    arrays = {f"{_COHORT}{name}": _record(tensors) for name, tensors in cohorts.items()}
-    return RecordDict({_CONFIG: ConfigRecord(fields), **arrays})
+    weights = {f"{_COHORT}{name}": arrays(tensors) for name, tensors in cohorts.items()}
+    return RecordDict({_CONFIG: ConfigRecord(fields), **weights})
 
 
 def read_request(content: RecordDict) -> tuple[dict[str, Tensors], TrainConfig]:
@@ -57,7 +57,7 @@ def reply(found: TrainReply) -> RecordDict:
     """What a device sends back."""
     return RecordDict(
         {
-            _UPDATE: _record(found.update),
+            _UPDATE: arrays(found.update),
             _METRICS: MetricRecord({name: float(found.metrics[name]) for name in METRICS}),
             _REPLY: ConfigRecord({"cohort": found.cohort, "examples": found.examples}),
         }
@@ -84,7 +84,8 @@ def size(content: RecordDict) -> int:
     return sum(record.count_bytes() for record in content.array_records.values())
 
 
-def _record(tensors: Tensors) -> ArrayRecord:
+def arrays(tensors: Tensors) -> ArrayRecord:
+    """``tensors`` as Flower carries them."""
     return ArrayRecord({name: Array(np.ascontiguousarray(array, np.float32)) for name, array in tensors.items()})
 
 

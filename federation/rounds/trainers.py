@@ -13,7 +13,6 @@ from federation.rounds.trainer import Trainer
 TRAINERS = {
     "synthetic": "federation.rounds.synthetic:trainer",
     "population": "federation.device.training:population_trainer",
-    "device": "federation.device.training:device_trainer",
 }
 """A server names one of these; it cannot name code."""
 

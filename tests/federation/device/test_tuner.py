@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_the_proximal_term_keeps_nearer_to_where_it_began(tuner: Tuner):
 def test_training_ends_when_its_time_is_up(tuner: Tuner, monkeypatch: pytest.MonkeyPatch):
     tuner.put(tuner.initial(0))
     clock = iter(range(1000))
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("federation.device.tuner.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     assert tuner.train(EXAMPLES, config(seconds=3.0), [0]) == 2
 
 

@@ -1,0 +1,54 @@
+"""A loopback deployment of Flower's own programs: TLS, node keys, a stranger, a node that dies in mid-round."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from federation.rounds.carriers.superlink import SuperLink, free_ports
+from federation.rounds.checkpoint import load, save
+from federation.rounds.coordinator import GLOBAL
+from tests.federation.rounds.making import began, plan, same
+
+PLAN = plan(rounds=2, sampled=3, fewest=2, deadline=30.0)
+PATIENCE = 120.0
+
+
+def until(is_so: Callable[[], bool], what: str) -> None:
+    """Waits for ``is_so``, and fails where it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(400)
+def test_a_run_over_superlink_refuses_strangers_and_outlives_a_node(tmp_path: Path):
+    folder = tmp_path / "run"
+    save(folder, began(PLAN))
+    with SuperLink(tmp_path / "link") as link:
+        names = ("n0", "n1", "n2")
+        keys = {name: link.new_key(name) for name in (*names, "stranger")}
+        for name in names:
+            link.register(keys[name])
+        started = {name: link.start_node(name, key, {"partition-id": name}) for name, key in keys.items()}
+        link.submit(folder, "synthetic", {"pause": 2.0})
+        assert started["stranger"].wait(PATIENCE) != 0
+        assert "No SuperNode found with the given public key" in link.log("stranger")
+        until(lambda: "ROUND 1]" in link.log("n2"), "the first round")
+        os.killpg(started["n2"].pid, signal.SIGKILL)
+        until(lambda: load(folder).finished, "the run to complete")
+    first, second = load(folder).summaries
+    assert (first["asked"], first["answered"], first["dropped"], first["failed"]) == (3, 2, 1, {})
+    assert second["answered"] == 2
+    assert second["loss"] < first["loss"]
+    assert not same(load(folder).cohorts[GLOBAL], began(PLAN).cohorts[GLOBAL])
+
+
+def test_free_ports_are_all_different():
+    assert len(set(free_ports(20))) == 20

@@ -28,7 +28,7 @@ simulate(make(Path(sys.argv[1])), "synthetic", {}, 6)
 def test_ray_s_devices_end_with_the_same_weights_as_one_process(tmp_path: Path):
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    given = plan(rounds=2, sampled=6)
+    given = plan(rounds=2, sampled=4)
     save(tmp_path / "ray", began(given))
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "ray")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)

@@ -14,18 +14,26 @@ from federation.rounds.trainers import resident
 
 
 def make(name: str | None = None, options: Mapping[str, Any] | None = None) -> ClientApp:
-    """An app for the trainer ``name``; without one, for that which the run's configuration names."""
+    """An app for the trainer ``name``; without one, for that which the node's configuration names, or the run's."""
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        chosen = name or str(context.run_config["trainer"])
-        given = options if options is not None else json.loads(str(context.run_config.get("trainer-options", "{}")))
+        chosen, given = (name, options or {}) if name is not None else trainer_of(context)
         cohorts, config = wire.read_request(message.content)
         found = resident(chosen, given).train(device_of(context), cohorts, config)
         return Message(wire.reply(found), reply_to=message)
 
     return app
+
+
+def trainer_of(context: Context) -> tuple[str, dict[str, Any]]:
+    """The trainer's name and options. A node that has its own takes none from a server; ValueError without any."""
+    config = context.node_config if "trainer" in context.node_config else context.run_config
+    options = json.loads(str(config.get("trainer-options", "{}")))
+    if not isinstance(options, dict):
+        raise ValueError("the trainer's options are no object of JSON")
+    return str(config.get("trainer", "")), options
 
 
 def device_of(context: Context) -> str:

@@ -10,7 +10,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from federation.rounds import wire
-from federation.rounds.trainers import resident
+from federation.rounds.trainers import NODES_OWN, resident
 
 
 def make(name: str | None = None, options: Mapping[str, Any] | None = None) -> ClientApp:
@@ -28,12 +28,19 @@ def make(name: str | None = None, options: Mapping[str, Any] | None = None) -> C
 
 
 def trainer_of(context: Context) -> tuple[str, dict[str, Any]]:
-    """The trainer's name and options. A node that has its own takes none from a server; ValueError without any."""
-    config = context.node_config if "trainer" in context.node_config else context.run_config
+    """The trainer's name and options. A node that has its own takes none from a server.
+
+    ValueError where a server names one that only a node may.
+    """
+    is_own = "trainer" in context.node_config
+    config = context.node_config if is_own else context.run_config
+    name = str(config.get("trainer", ""))
+    if name in NODES_OWN and not is_own:
+        raise ValueError(f"a server cannot name the trainer {name!r}")
     options = json.loads(str(config.get("trainer-options", "{}")))
     if not isinstance(options, dict):
         raise ValueError("the trainer's options are no object of JSON")
-    return str(config.get("trainer", "")), options
+    return name, options
 
 
 def device_of(context: Context) -> str:

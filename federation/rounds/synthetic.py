@@ -75,7 +75,8 @@ class SyntheticTrainer:
         start: Tensors, target: Tensors, config: TrainConfig, draw: np.random.Generator
     ) -> dict[str, NDArray[np.float32]]:
         trained: frozenset[Part] = config.parts
-        current = {name: array.copy() for name, array in start.items() if part(name) in trained}
+        # In order of names: what is drawn must not depend on the order in which tensors came.
+        current = {name: start[name].copy() for name in sorted(start) if part(name) in trained}
         rate = np.float32(min(1.0, 50 * config.learning_rate))
         for _ in range(config.steps):
             for name, array in current.items():

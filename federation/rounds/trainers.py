@@ -13,8 +13,12 @@ from federation.rounds.trainer import Trainer
 TRAINERS = {
     "synthetic": "federation.rounds.synthetic:trainer",
     "population": "federation.device.training:population_trainer",
+    "resident": "federation.rounds.residence:socket_trainer",
 }
 """A server names one of these; it cannot name code."""
+
+NODES_OWN = frozenset({"resident"})
+"""Those that only a node itself may name: their options are places on its machine."""
 
 
 def resident(name: str, options: Mapping[str, Any]) -> Trainer:

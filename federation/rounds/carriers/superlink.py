@@ -129,23 +129,32 @@ class SuperLink:
     def start_node(self, name: str, key: NodeKey, config: Mapping[str, str | int]) -> subprocess.Popen[bytes]:
         """Starts a SuperNode that is configured by ``config``; its log is in the folder."""
         (port,) = free_ports(1)
+        path = key.private.with_suffix(".toml")
+        path.write_text(_toml(config), encoding="utf-8")
         command = [
             _program("flower-supernode"),
             *("--root-certificates", str(self.certificate.authority)),
             *("--auth-supernode-private-key", str(key.private)),
             *("--superlink", f"{HOST}:{self.ports.fleet}"),
             *("--clientappio-api-address", f"{HOST}:{port}"),
-            *("--node-config", " ".join(f"{name}={json.dumps(value)}" for name, value in config.items())),
+            *("--node-config", str(path)),
         ]
         return self._start(name, command)
 
-    def submit(self, run: Path, trainer: str, options: Mapping[str, Any]) -> int:
-        """Has the run kept in the folder ``run`` carried on, and returns Flower's number for it."""
+    def start_resident(self, name: str, socket: Path, trainer: str, options: Mapping[str, Any]) -> dict[str, str]:
+        """Starts a process that keeps a trainer for a node; returns what configures the node to ask it."""
+        command = [sys.executable, "-m", "federation.rounds.residence", "--socket", str(socket)]
+        self._start(name, [*command, "--trainer", trainer, "--options", json.dumps(options)])
+        return {"trainer": "resident", "trainer-options": json.dumps({"socket": str(socket)})}
+
+    def submit(self, run: Path, trainer: str = "", options: Mapping[str, Any] | None = None) -> int:
+        """Has the run kept in the folder ``run`` carried on, and returns Flower's number for it.
+
+        ``trainer`` is for nodes that have none of their own.
+        """
         config = self.folder / "run.toml"
-        values = {"folder": str(run.absolute()), "trainer": trainer, "trainer-options": json.dumps(options)}
-        # A JSON string is a TOML one.
-        lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
-        config.write_text("".join(lines), encoding="utf-8")
+        values = {"folder": str(run.absolute()), "trainer": trainer, "trainer-options": json.dumps(options or {})}
+        config.write_text(_toml(values), encoding="utf-8")
         return int(self._flwr("run", str(APP), CONNECTION, "-c", str(config), "--format", "json")["run-id"])
 
     def status(self, run: int) -> str:
@@ -202,6 +211,11 @@ class SuperLink:
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
+
+
+def _toml(values: Mapping[str, str | int]) -> str:
+    """``values`` as TOML; JSON's strings and numbers are TOML's."""
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -24,6 +24,13 @@ def test_a_node_s_own_trainer_goes_first_and_takes_no_option_from_the_run():
     assert trainer_of(context({"trainer": "population", "trainer-options": '{"count": 3}'}))[1] == {"count": 3}
 
 
+def test_a_server_cannot_name_a_place_on_the_node_s_machine():
+    asked: UserConfig = {"trainer": "resident", "trainer-options": '{"socket": "/run/other.sock"}'}
+    with pytest.raises(ValueError, match="cannot name"):
+        trainer_of(context({}, asked))
+    assert trainer_of(context(asked, {})) == ("resident", {"socket": "/run/other.sock"})
+
+
 def test_options_that_are_no_object_are_refused():
     with pytest.raises(ValueError, match="no object"):
         trainer_of(context({"trainer": "synthetic", "trainer-options": "[1]"}))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -32,12 +33,16 @@ def until(is_so: Callable[[], bool], what: str) -> None:
 def test_a_run_over_superlink_refuses_strangers_and_outlives_a_node(tmp_path: Path):
     folder = tmp_path / "run"
     save(folder, began(PLAN))
-    with SuperLink(tmp_path / "link") as link:
+    # A socket's path has 107 bytes at most.
+    with TemporaryDirectory(prefix="sotto-") as sockets, SuperLink(tmp_path / "link") as link:
         names = ("n0", "n1", "n2")
         keys = {name: link.new_key(name) for name in (*names, "stranger")}
         with ThreadPoolExecutor() as pool:
             assert len(set(pool.map(link.register, [keys[name] for name in names]))) == 3
-        started = {name: link.start_node(name, key, {"partition-id": name}) for name, key in keys.items()}
+        # One node asks a process that has its trainer loaded; the others load it for each message.
+        own = link.start_resident("resident", Path(sockets) / "n0.sock", "synthetic", {"pause": 2.0})
+        configs = {name: {"partition-id": name, **(own if name == "n0" else {})} for name in keys}
+        started = {name: link.start_node(name, key, configs[name]) for name, key in keys.items()}
         link.submit(folder, "synthetic", {"pause": 2.0})
         assert started["stranger"].wait(PATIENCE) != 0
         assert "No SuperNode found with the given public key" in link.log("stranger")

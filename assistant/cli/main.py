@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from assistant.cli import catalogue, chat, doctor, keys, release, rollout, starter, up
+from assistant.cli import catalogue, chat, device, doctor, keys, release, rollout, starter, up
 from assistant.cli import eval as evaluation
 from assistant.cli import round as rounds
 
@@ -46,6 +46,7 @@ app.command("up")(up.command)
 app.command("chat")(chat.command)
 app.command("doctor")(doctor.command)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(device.app, name="device")
 app.add_typer(keys.app, name="keys")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(release.app, name="release")

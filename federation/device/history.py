@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.device.base import Event, Verdict
-from federation.device.population import film, verdict
+from federation.device.population import read_title, verdict
 from federation.device.records import VERDICTS, RecordError, is_header
 from retrieval.folding import ENGLISH_ARTICLES, fold, numerals, tokens
 from retrieval.item import Item
@@ -81,9 +81,9 @@ class TitleLinker:
         The year may be off by one where the title is the item's own, as years of release are. Under another name
         of it, with a typo or with a subtitle that the catalogue leaves out, the year must be the same.
         """
-        written = film("written", title)
+        written = read_title(title)
         year = written.year if year is None else year
-        for name in filter(None, (written.title, written.original_title)):
+        for name in filter(None, (written.name, written.other)):
             text = f'"{name}"'
             for mention in self._linker.link(text):
                 if mention.kind == "title" and (found := self._meant(mention, text, year)):

@@ -10,11 +10,12 @@ import csv
 import gzip
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +23,16 @@ from federation.device.base import Event, Verdict
 from retrieval.folding import ARTICLES, fold
 from retrieval.item import Item
 
-__all__ = ["FEWEST_EVENTS", "Population", "PopulationError", "devices", "film", "read_population", "verdict"]
+__all__ = [
+    "FEWEST_EVENTS",
+    "Population",
+    "PopulationError",
+    "Title",
+    "devices",
+    "read_population",
+    "read_title",
+    "verdict",
+]
 
 FEWEST_EVENTS = 5
 """A person with fewer takes no part: two are held out."""
@@ -36,6 +46,15 @@ _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>[^\W\d_]{1,3}['’]?)$")
 _GENRES = {"sci-fi": "science fiction", "film-noir": "film noir", "children's": "family", "children": "family"}
 _NO_GENRE = frozenset({"(no genres listed)", "imax", "unknown"})
 _LONGEST = 200
+
+
+class Title(NamedTuple):
+    """A film's title, the other title in brackets behind it, and its year."""
+
+    name: str
+    other: str | None
+    year: int | None
+
 
 Rating = tuple[str, str, float, float]
 """A person, an item's id, a rating out of 5, and when, in seconds since the epoch."""
@@ -93,22 +112,15 @@ def verdict(rating: float) -> Verdict:
     return "liked" if rating >= LIKED else "disliked" if rating <= DISLIKED else "seen"
 
 
-def film(item_id: str, title: str, genres: Iterable[str] = ()) -> Item:
-    """The item that MovieLens writes as ``title``: year and other title in brackets, articles behind the comma."""
-    match = _TITLE.match(title.strip())
-    name, year = (match["title"], match["year"]) if match and match["title"] else (title.strip(), None)
+def read_title(written: str) -> Title:
+    """A title as MovieLens writes it: year and other titles in brackets, the article behind a comma."""
+    match = _TITLE.match(written.strip())
+    name, year = (match["title"], match["year"]) if match and match["title"] else (written.strip(), None)
     others = []
     while bracketed := _OTHER.match(name):
         name = bracketed["title"]
         others.append(_articled(bracketed["other"]))
-    lowered = (genre.strip().lower() for genre in genres)
-    return Item(
-        id=item_id,
-        title=_articled(name)[:_LONGEST],
-        original_title=others[0][:_LONGEST] if others else None,
-        year=int(year) if year else None,
-        genres=tuple(dict.fromkeys(_GENRES.get(genre, genre) for genre in lowered if genre not in _NO_GENRE)),
-    )
+    return Title(_articled(name), others[0] if others else None, int(year) if year else None)
 
 
 def _articled(title: str) -> str:
@@ -177,9 +189,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     yield from ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
 
 
-def _film(path: Path, line: int, number: str, title: str, genres: list[str]) -> Item:
+def _film(path: Path, line: int, number: str, written: str, genres: list[str]) -> Item:
+    title = read_title(written)
+    lowered = (genre.strip().lower() for genre in genres)
     try:
-        return film(f"ml-{number}", title, genres)
+        return Item(
+            id=f"ml-{number}",
+            title=title.name[:_LONGEST],
+            original_title=title.other[:_LONGEST] if title.other else None,
+            year=title.year,
+            genres=tuple(dict.fromkeys(_GENRES.get(genre, genre) for genre in lowered if genre not in _NO_GENRE)),
+        )
     except ValueError as error:
         raise PopulationError(f"{path}, line {line}: it is no film.") from error
 

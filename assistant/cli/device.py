@@ -1,156 +1,241 @@
-"""`sotto device`: what this device keeps of its person, for that person alone."""
+"""`sotto device`: what this device keeps of its person, in a private store that nothing leaves but by this command.
+
+Works on the file in SOTTO_HOME alone: no server needs to run, and no connection is opened. What a person said goes to
+standard output of ``export``, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assistant.cli.output import failure, print_facts, print_json
+from assistant.cli.output import failure, print_facts, print_json, progress_bars
 
 if TYPE_CHECKING:
-    from federation.device.history import Problem
-    from federation.device.store import EventStore
+    from rich.console import Console
 
-app = typer.Typer(help="See, move and delete what this device keeps of you. It never leaves it.", no_args_is_help=True)
+    from federation.device.history import History, Rows
+    from federation.device.store import EventStore, Status
 
-STORE = Path("device") / "events.sqlite"
-"""Where the store is in SOTTO_HOME."""
+app = typer.Typer(
+    help="Import, show, export, prune and delete what this device keeps of its person.", no_args_is_help=True
+)
 
-_PROBLEMS_SHOWN = 20
+ROWS_SHOWN = 20
+
 Home = Annotated[Path | None, typer.Option(help="Folder of all state; SOTTO_HOME by default.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-@app.command()
-def status(home: Home = None, as_json: Json = False) -> None:
-    """Show how much is kept, and where."""
-    with _store(home) as store:
-        events = store.events()
-        facts = {"file": str(store.path), **store.counts(), "bytes": store.path.stat().st_size}
-        facts["days"] = round((events[-1].at - events[0].at) / 86400) if events else 0
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts({name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in facts.items()})
 
 
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(exists=True, help="ratings.csv, JSON Lines, or an export.", show_default=False)
+        Path,
+        typer.Argument(
+            help="MovieLens' ratings.csv or its folder, JSON Lines, CSV, or an export of a device.",
+            exists=True,
+            show_default=False,
+        ),
     ],
-    user: Annotated[str | None, typer.Option(help="Which person of ratings.csv is you.", show_default=False)] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Import nothing where a row cannot be.")] = False,
-    home: Home = None,
+    user: Annotated[
+        str | None, typer.Option(help="Whose ratings, where MovieLens' file holds several people's.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Import nothing when any row is bad.")] = False,
     as_json: Json = False,
+    home: Home = None,
 ) -> None:
-    """Take in your own history: MovieLens' ratings.csv, JSON Lines of titles, or an earlier export."""
-    from federation.device.history import Titles, read_history
-    from retrieval.bundled import open_catalogue
+    """Import a person's own history; importing it again changes nothing."""
+    from federation.device.history import exported_rows
 
-    problems: list[Problem] = []
     with _store(home) as store:
-        before = sum(store.counts().values())
-        if _is_export(file):
-            store.restore(json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+        exported = None if file.is_dir() else exported_rows(file)
+        if exported is not None:
+            result: dict[str, Any] = {"records": store.load(exported)}
+            said = f"Took in {result['records']:,} records that were not here yet."
         else:
-            events, problems = read_history(file, Titles(open_catalogue(_home(home))), user)
-            if problems and strict:
-                _complain(problems)
-                raise failure("Nothing was imported: leave --strict off to import the other rows.")
-            store.add_events(events)
-        new = sum(store.counts().values()) - before
+            history = _history(file, home, user, strict=strict)
+            result = {"events": len(history.events), "new": store.add_events(history.events)}
+            result |= {"bad": history.bad.count, "unknown": history.unknown.count}
+            result |= {"bad_rows": _rows(history.bad), "unknown_rows": _rows(history.unknown)}
+            said = f"Imported {len(history.events):,} events, {result['new']:,} of them new."
     if as_json:
-        print_json({"new": new, "left out": len(problems)})
-        return
-    _complain(problems)
-    typer.echo(f"{new:,} new, {len(problems):,} left out.")
+        print_json(result)
+    else:
+        print(said)
+
+
+@app.command()
+def status(as_json: Json = False, home: Home = None) -> None:
+    """Show how much is kept, never what."""
+    with _store(home) as store:
+        found = store.status()
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_facts(_facts(found))
 
 
 @app.command()
 def export(
     out: Annotated[
-        Path | None, typer.Option(help="File to write; by default standard output.", show_default=False)
+        Path | None, typer.Option(help="File to write, for its owner alone; standard output without.")
     ] = None,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Write everything that is kept, as JSON Lines that `import` takes back."""
+    """Write everything as JSON Lines; `sotto device import` reads it back."""
     with _store(home) as store:
-        lines = [json.dumps(one, ensure_ascii=False) for one in store.export()]
-    text = "".join(f"{line}\n" for line in lines)
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    out.touch(mode=0o600)
-    out.write_text(text, encoding="utf-8")
-    typer.echo(f"{len(lines):,} objects in {out}", err=True)
+        if out is None:
+            _write(store, sys.stdout)
+            return
+        with _new_file(out) as file:
+            written = _write(store, file)
+    if as_json:
+        print_json({"records": written, "path": str(out)})
+    else:
+        print(f"Wrote {written:,} records to {out}.")
 
 
 @app.command()
 def prune(
-    days: Annotated[float | None, typer.Option(min=0, help="Delete what is older.", show_default=False)] = None,
-    most: Annotated[
-        int | None, typer.Option(min=0, help="Keep the latest so many of each.", show_default=False)
+    events: Annotated[
+        int | None, typer.Option(min=0, help="Most events to keep, the newest.", show_default=False)
     ] = None,
+    turns: Annotated[
+        int | None, typer.Option(min=0, help="Most turns of conversations to keep.", show_default=False)
+    ] = None,
+    impressions: Annotated[
+        int | None, typer.Option(min=0, help="Most impressions to keep.", show_default=False)
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Keep nothing that is older than so many days.", show_default=False)
+    ] = None,
+    as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Delete the oldest of what is kept."""
-    if days is None and most is None:
-        raise typer.BadParameter("say --days or --most")
+    """Delete the oldest, for good."""
+    from federation.device.store import Bounds
+
+    given = {"events": events, "turns": turns, "impressions": impressions, "days": days}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not chosen:
+        raise typer.BadParameter("say what to keep: --events, --turns, --impressions or --days")
     with _store(home) as store:
-        typer.echo(f"{store.prune(days=days, most=most):,} deleted.")
+        gone = store.prune(Bounds(**chosen))
+    _print_gone(gone, as_json=as_json)
 
 
 @app.command()
-def delete(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, home: Home = None) -> None:
-    """Delete everything that is kept, for good."""
+def delete(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    as_json: Json = False,
+    home: Home = None,
+) -> None:
+    """Delete everything, for good: its bytes leave the disk's files too."""
     with _store(home) as store:
-        count = sum(store.counts().values())
         if not yes:
-            typer.confirm(f"Delete all {count:,} of {store.path} for good?", abort=True, err=True)
-        store.delete()
-    typer.echo(f"{count:,} deleted.")
+            typer.confirm(f"Delete all of {_counted(store.counts())} for good?", abort=True, err=True)
+        gone = store.delete()
+    _print_gone(gone, as_json=as_json)
+
+
+def _history(file: Path, home: Path | None, user: str | None, *, strict: bool) -> History:
+    """The history in ``file``, linked to the catalogue; bad rows are listed on standard error."""
+    from federation.device.history import TitleLinker, read_history
+    from retrieval.bundled import open_catalogue
+
+    with progress_bars() as (console, progress), open_catalogue(_home(home)) as catalogue:
+        history = read_history(file, TitleLinker(catalogue), user=user, progress=partial(progress, "reading"))
+        _list(history.bad, console)
+        _list(history.unknown, console)
+    if strict and history.bad.count:
+        raise failure(f"{history.bad.count:,} bad rows and --strict: nothing was imported.")
+    return history
 
 
 @contextmanager
 def _store(home: Path | None) -> Iterator[EventStore]:
-    from assistant.errors import SottoError
-    from federation.device.history import HistoryError
-    from federation.device.population import PopulationError
+    """The store in force; what goes wrong becomes a message and exit code 1."""
+    from federation.device.records import RecordError
     from federation.device.store import EventStore, StoreError
     from retrieval.database import CatalogueError
+    from retrieval.rows import ImportFileError
 
     try:
-        with EventStore(_home(home) / STORE) as store:
+        with EventStore.at_home(_home(home)) as store:
             yield store
-    except (SottoError, StoreError, HistoryError, PopulationError, CatalogueError, OSError) as error:
-        raise failure(str(error)) from error
+    except BrokenPipeError:  # whoever reads the export has had enough
+        raise
+    except (StoreError, RecordError, CatalogueError, ImportFileError, OSError) as error:
+        raise failure(str(error)) from None
 
 
 def _home(home: Path | None) -> Path:
     from assistant.settings import Settings
 
-    return (home or Settings().home).expanduser().absolute()
+    return (home or Settings().home).expanduser()
 
 
-def _is_export(file: Path) -> bool:
-    if file.suffix == ".csv":
-        return False
-    with file.open(encoding="utf-8") as lines:
-        first = lines.readline()
+def _write(store: EventStore, file: IO[str]) -> int:
+    """Writes the export to ``file``; how many records it has, the header apart."""
+    lines = 0
+    for lines, row in enumerate(store.export(), 1):  # noqa: B007
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return lines - 1
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[IO[str]]:
+    """The file at ``path``, new and for its owner alone; gone again where an error passes through."""
     try:
-        return isinstance(one := json.loads(first or "null"), dict) and "kind" in one
-    except json.JSONDecodeError:
-        return False
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        raise failure(f"{path} is there already, and nothing is written over: choose another name.") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file
+    except BaseException:
+        path.unlink()
+        raise
 
 
-def _complain(problems: list[Problem]) -> None:
-    for problem in problems[:_PROBLEMS_SHOWN]:
-        typer.echo(f"row {problem.row}: {problem.reason}", err=True)
-    if len(problems) > _PROBLEMS_SHOWN:
-        typer.echo(f"... and {len(problems) - _PROBLEMS_SHOWN:,} more", err=True)
+def _rows(rows: Rows) -> list[dict[str, Any]]:
+    return [asdict(row) for row in rows.listed]
+
+
+def _list(rows: Rows, console: Console) -> None:
+    for row in rows.listed[:ROWS_SHOWN]:
+        console.print(str(row))
+    if rows.count > ROWS_SHOWN:
+        console.print(f"... and {rows.count - ROWS_SHOWN:,} more of these (--json lists up to a thousand)")
+
+
+def _facts(found: Status) -> dict[str, str]:
+    times = {"oldest event": found.oldest, "newest event": found.newest}
+    return {
+        **{name: f"{count:,}" for name, count in found.counts.items()},
+        **{name: "none" if at is None else time.strftime("%Y-%m-%d", time.gmtime(at)) for name, at in times.items()},
+        "size": f"{found.bytes / 1e6:,.2f} MB",
+        "file": found.path,
+    }
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _print_gone(gone: dict[str, int], *, as_json: bool) -> None:
+    if as_json:
+        print_json(gone)
+    else:
+        print(f"Deleted {_counted(gone)}.")

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from federation.aggregation.averaging import MeanCollector, moved
 from federation.aggregation.base import Aggregate, Compatibility
+from federation.aggregation.layout import checked
 from federation.aggregation.products import ProductMean, residual
 from federation.tensors import Part, Tensors
 
@@ -46,8 +47,10 @@ class FedItCollector(MeanCollector):
 
     def add(self, sender: str, update: Tensors, weight: int) -> None:
         """See `Collector.add`."""
-        super().add(sender, update, weight)
-        self._products.add(moved(self._current, update), weight)
+        # Whatever is refused is refused before anything of it counts.
+        arrays = checked(update, self._shapes, weight)
+        self._products.add(moved(self._current, arrays), weight)
+        super().add(sender, arrays, weight)
 
     def finish(self) -> Aggregate:
         """See `Collector.finish`."""

@@ -19,10 +19,12 @@ PARTS: frozenset[Part] = frozenset({"B", "prompt"})
 
 ROBUST = Compatibility(
     secure_aggregation=False,
+    noise=False,
     robust=True,
     streaming=False,
     why={
         "secure_aggregation": "it must see each update by itself. Choose norm-bounding, which devices do themselves",
+        "noise": "one device may move it by more than a share of its bound. Choose norm-bounding, which is a mean",
         "mixed_ranks": "updates of different shapes cannot be compared. Choose stack-svd for devices of several ranks",
         "streaming": "it chooses among all updates of a round, and keeps them",
     },
@@ -41,6 +43,8 @@ class Gathering(ABC):
 
     def add(self, sender: str, update: Tensors, weight: int) -> None:
         """See `Collector.add`. Weights count for nothing: whoever lies would lie about them."""
+        if sender in self._rows:
+            raise ValueError(f"an update of {sender!r} arrived before: its soft_prompt and lora factors count once")
         arrays = checked(update, self._shapes)
         self._rows[sender] = np.concatenate([arrays[name].ravel() for name in self._shapes]).astype(np.float64)
 

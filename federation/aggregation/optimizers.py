@@ -56,6 +56,11 @@ class FedAdam:
         kept: dict[str, NDArray[np.float64]] = {}
         for name, array in current.items():
             change = target[name].astype(np.float64) - array
+            if not change.any():
+                # It rests in this round, and momentum must not move it.
+                new[name] = array
+                kept |= {key: state[key] for key in (f"m.{name}", f"v.{name}") if key in state}
+                continue
             nothing = np.zeros_like(change)
             m = self.beta_1 * state.get(f"m.{name}", nothing) + (1.0 - self.beta_1) * change
             v = self.beta_2 * state.get(f"v.{name}", nothing) + (1.0 - self.beta_2) * change**2

@@ -62,8 +62,10 @@ class StackSvdCollector:
         whole = self._whole({name: array for name, array in update.items() if name != SOFT_PROMPT}, weight)
         prompt = {name: array for name, array in update.items() if name == SOFT_PROMPT}
         shapes = {name: self._current[name].shape for name in (SOFT_PROMPT,) if name in self._current}
-        self._prompt.add(checked(prompt, shapes, weight), weight)
+        # Whatever is refused is refused before anything of it counts.
+        arrays = checked(prompt, shapes, weight)
         self._mean.add(whole, weight)
+        self._prompt.add(arrays, weight)
 
     def finish(self) -> Aggregate:
         """See `Collector.finish`."""
@@ -97,14 +99,14 @@ class StackSvdCollector:
 def factors(product: NDArray[np.float64], rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A (rank, in) and B (out, rank) whose product is the best of this rank (Eckart & Young 1936), largest first.
 
-    The singular values are split evenly between both. Signs are fixed, so that the same product gives the same factors.
+    A is orthonormal and B holds the singular values, so that a rank of value 0 can still learn. Signs are fixed, so
+    that the same product gives the same factors.
     """
     left, values, right = np.linalg.svd(product, full_matrices=False)
     signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
     kept = min(rank, len(values))
-    root = np.sqrt(values[:kept])
     a = np.zeros((rank, product.shape[1]), np.float32)
     b = np.zeros((product.shape[0], rank), np.float32)
-    a[:kept] = (signs[:kept] * root)[:, None] * right[:kept]
-    b[:, :kept] = left[:, :kept] * (signs[:kept] * root)
+    a[:kept] = signs[:kept, None] * right[:kept]
+    b[:, :kept] = left[:, :kept] * (signs[:kept] * values[:kept])
     return a, b

@@ -208,6 +208,7 @@ def test_krum_needs_as_many_updates_as_its_proof():
     [
         ("stack-svd", {"secure_aggregation": True}, "ffa-lora"),
         ("median", {"secure_aggregation": True}, "norm-bounding"),
+        ("krum", {"noise": True}, "norm-bounding"),
         ("ffa-lora", {"mixed_ranks": True}, "stack-svd"),
         ("fedit", {"robust": True}, "trimmed-mean"),
         ("stack-svd", {"optimizer": "fedadam"}, "fedavg"),
@@ -248,3 +249,24 @@ def _mean_products(updates: Sequence[Tensors]) -> dict[str, np.ndarray]:
             product = after[f"{module}.lora_B.weight"] @ after[f"{module}.lora_A.weight"]
             found[module] += product / len(updates)
     return found
+
+
+@pytest.mark.parametrize("name", ["fedit", "stack-svd"])
+def test_of_a_refused_update_nothing_counts(name: str):
+    updates = updates_for(name)
+    huge = {tensor: array * 0 + 900.0 for tensor, array in updates[0].items()}
+    collector = create(name).begin(adapter(), 1)
+    for at, update in enumerate(updates):
+        collector.add(str(at), update, 1)
+        with pytest.raises(ValueError, match="product"):
+            collector.add("liar", huge, 1)
+    found, clean = collector.finish(), run(name, updates, [1] * DEVICES)
+    assert all(np.array_equal(found.tensors[tensor], clean.tensors[tensor]) for tensor in clean.tensors)
+
+
+def test_a_rank_without_a_change_can_still_learn():
+    current = {name: array * ("lora_B" not in name) for name, array in adapter().items()}
+    collector = create("stack-svd").begin(current, 1)
+    collector.add("device", {name: array * 0 for name, array in current.items()}, 1)
+    for name, array in collector.finish().tensors.items():
+        assert "lora_A" not in name or (np.abs(array).sum(axis=1) > 0).all()

@@ -44,3 +44,11 @@ def test_unknown_optimizers_and_options_are_refused():
 def test_no_device_weighs_more_than_the_bound_or_less_than_one(examples: int, most: int):
     assert 1 <= bounded(examples, most) <= most
     assert bounded(examples, 1) == 1
+
+
+def test_a_tensor_that_rests_is_not_moved_by_old_momentum():
+    optimizer, current = create("fedadam"), adapter(0)
+    one, state = optimizer.step({}, current, adapter(1))
+    two, after = optimizer.step(state, one, one)
+    assert all(np.array_equal(two[name], one[name]) for name in one)
+    assert after.keys() == state.keys()

@@ -7,6 +7,7 @@ returns (``synchronous = FULL``): a process that is killed in mid-write, or a ba
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -66,7 +67,7 @@ class Database:
                 self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
         try:
-            with self._faults():
+            with self._faults(), _alone(self.path.parent):
                 self._prepare()
         except BaseException:
             self._connection.close()
@@ -121,13 +122,12 @@ class Database:
 
     def _migrate(self) -> None:
         with self.transaction() as connection:
-            # Read anew: another process may have been first.
             version = self._pragma("user_version")
             for statements in MIGRATIONS[version:]:
                 for statement in statements:
                     connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def _check(self, version: int) -> None:
         if self._pragma("application_id") != _APPLICATION_ID:
@@ -160,6 +160,17 @@ def _make_private(path: Path) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     path.chmod(0o600)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; SQLite cannot wait for its turn to set a new file's journal mode."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _explained(path: Path, error: sqlite3.Error | OSError) -> str:

@@ -467,6 +467,14 @@ def test_a_process_killed_in_mid_write_loses_nothing_that_it_had_kept(path, last
         check.close()
 
 
+def test_processes_that_open_a_new_one_at_once_share_it(path):
+    command = [sys.executable, "-c", WRITER.replace("10**6", "1"), str(path)]
+    writers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT) for _ in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    with EventStore(path) as store:
+        assert (store.counts()["events"], store.counts()["turns"]) == (50, 4)
+
+
 def test_threads_share_a_store(store):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from typing import Any, cast
 
 import numpy as np
@@ -14,12 +15,17 @@ from federation.rounds.trainer import TrainConfig, TrainReply
 from federation.tensors import Part, Tensors, part
 
 METRICS = ("loss", "ndcg", "base_loss", "base_ndcg", "activity", "seconds")
+MOST = {"ndcg": 1.0, "base_ndcg": 1.0}
+"""What a metric may be at most; `MOST_NUMBER` where it is not named. The least is 0."""
+
+MOST_NUMBER = 1e9
 MOST_BYTES = 1 << 30
 """What the arrays of one message may hold."""
 
 _CONFIG, _COHORT, _UPDATE, _METRICS, _REPLY = "config", "cohort.", "update", "metrics", "reply"
 _NUMBERS = ("number", "seed", "steps", "batch")
 _REALS = ("scale", "learning_rate", "proximal", "seconds")
+_NUMPY = "numpy.ndarray"
 _PARTS = frozenset({"A", "B", "core", "prompt"})
 
 
@@ -68,7 +74,7 @@ def read_reply(content: RecordDict, cohorts: Iterable[str]) -> TrainReply:
     """The reply, about one of ``cohorts``; WireError where ``content`` is none. Shapes are for the aggregation."""
     about = _get(content.config_records, _REPLY)
     cohort, examples = about.get("cohort"), about.get("examples")
-    if cohort not in set(cohorts):
+    if not isinstance(cohort, str) or cohort not in set(cohorts):
         raise WireError("the reply is about no cohort of this round")
     if not isinstance(examples, int) or isinstance(examples, bool) or examples < 0:
         raise WireError("the number of examples is none")
@@ -76,7 +82,9 @@ def read_reply(content: RecordDict, cohorts: Iterable[str]) -> TrainReply:
     if metrics.keys() != set(METRICS):
         raise WireError("the metrics are others than those asked for")
     numbers = {name: _number(metrics[name], name) for name in METRICS}
-    return TrainReply(str(cohort), _tensors(_get(content.array_records, _UPDATE)), examples, numbers)
+    if wrong := [name for name in METRICS if not 0.0 <= numbers[name] <= MOST.get(name, MOST_NUMBER)]:
+        raise WireError(f"{wrong[0]!r} is out of bounds")
+    return TrainReply(cohort, _tensors(_get(content.array_records, _UPDATE)), examples, numbers)
 
 
 def size(content: RecordDict) -> int:
@@ -96,15 +104,32 @@ def _tensors(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
     for name, array in record.items():
         try:
             part(name)
-            values = array.numpy()
-        except (ValueError, TypeError, EOFError, OSError, MemoryError) as error:
-            raise WireError(f"the tensor {name[:100]!r} cannot be read") from error
-        if values.dtype != np.float32 or values.ndim != 2:
+        except ValueError as error:
+            raise WireError(f"the tensor {name[:100]!r} is none of an adapter's") from error
+        values = _matrix(array)
+        if values is None:
             raise WireError(f"the tensor {name[:100]!r} is no float32 matrix")
         if not np.isfinite(values).all():
             raise WireError(f"the tensor {name[:100]!r} holds numbers that are not finite")
         found[name] = values
     return found
+
+
+def _matrix(array: Array) -> NDArray[np.float32] | None:
+    """The matrix, where ``array`` is to the byte what numpy writes of a float32 one of its shape.
+
+    NumPy's own reader is not asked: by its header a file can be an archive, or as large as it likes.
+    """
+    if array.stype != _NUMPY or array.dtype != "float32" or len(array.shape) != 2 or min(array.shape) < 0:
+        return None
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": tuple(map(int, array.shape))}
+    )
+    expected, data = header.getvalue(), array.data
+    if len(data) != len(expected) + 4 * math.prod(array.shape) or not data.startswith(expected):
+        return None
+    return np.frombuffer(data, "<f4", offset=len(expected)).reshape(array.shape).astype(np.float32)
 
 
 def _get(records: Mapping[str, Any], name: str) -> Any:

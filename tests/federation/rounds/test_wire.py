@@ -34,7 +34,7 @@ def test_a_request_arrives_as_it_was_sent(number: int, seed: int, real: float, p
     assert same(cohorts["global"], COHORTS["global"])
 
 
-@given(st.integers(0, 10**9), finite)
+@given(st.integers(0, 10**9), st.floats(0, 1))
 def test_a_reply_arrives_as_it_was_sent(examples: int, real: float):
     sent = TrainReply("global", COHORTS["global"], examples, dict.fromkeys(wire.METRICS, real))
     content = wire.reply(sent)
@@ -56,6 +56,12 @@ def spoiled(kind: str) -> RecordDict:
         del content[kind]
     elif kind == "cohort":
         content["reply"] = ConfigRecord({"cohort": "c9", "examples": 3})
+    elif kind == "list of cohorts":
+        content["reply"] = ConfigRecord({"cohort": ["global"], "examples": 3})
+    elif kind == "endless loss":
+        content["metrics"] = MetricRecord({**METRICS, "loss": 1e300})
+    elif kind == "ndcg above 1":
+        content["metrics"] = MetricRecord({**METRICS, "ndcg": 1.5})
     elif kind == "examples":
         content["reply"] = ConfigRecord({"cohort": "global", "examples": -1})
     elif kind == "nan metric":
@@ -76,6 +82,19 @@ def _array(kind: str) -> Array:
         return Array("float32", (1, 1), "numpy.ndarray", pickle.dumps(Harm()))
     if kind == "torch":
         return Array("float32", (1, 1), "torch.tensor", b"")
+    if kind == "archive":
+        buffer = BytesIO()
+        np.savez(buffer, np.ones((2, 3), np.float32))
+        return Array("float32", (2, 3), "numpy.ndarray", buffer.getvalue())
+    data = Array(np.ones((2, 3), np.float32)).data
+    hostile = {
+        "lying header": ((10**5, 10**5), data),
+        "negative": ((-2, -3), data),
+        "short": ((2, 3), data[:-1]),
+        "long": ((2, 3), data + b"0"),
+    }
+    if kind in hostile:
+        return Array("float32", hostile[kind][0], "numpy.ndarray", hostile[kind][1])
     made = {
         "nan": np.full((2, 3), np.nan, np.float32),
         "double": np.ones((2, 3)),
@@ -89,6 +108,7 @@ def _array(kind: str) -> Array:
     "kind",
     [
         *("update", "metrics", "reply", "cohort", "examples", "nan metric", "other metric"),
+        *("list of cohorts", "endless loss", "ndcg above 1", "archive", "lying header", "short", "long", "negative"),
         *("pickle", "bare pickle", "torch", "nan", "double", "vector", "text"),
     ],
 )

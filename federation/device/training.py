@@ -19,10 +19,12 @@ from federation.device.base import Event, split
 from federation.device.cohorts import choose
 from federation.device.examples import NEGATIVES, Example, choice, choices
 from federation.device.population import devices, read_population
+from federation.device.store import EventStore
 from federation.device.tuner import Tuner
 from federation.lora import LoraShape
 from federation.rounds.trainer import TrainConfig, TrainReply
 from federation.tensors import Tensors, part
+from retrieval.bundled import open_catalogue
 from retrieval.item import Item
 
 MOST_EXAMPLES = 256
@@ -42,7 +44,7 @@ class LocalTrainer:
         negatives: int = NEGATIVES,
     ) -> None:
         self.tuner, self._items, self._history, self._negatives = tuner, items, history, negatives
-        self._base: dict[str, tuple[float, float]] = {}
+        self._base: dict[str, tuple[Example, tuple[float, float]]] = {}
 
     def initial(self, seed: int) -> dict[str, NDArray[np.float32]]:
         """See `Tuner.initial`."""
@@ -82,9 +84,12 @@ class LocalTrainer:
 
     def _of_base(self, device: str, example: Example) -> tuple[float, float]:
         """Of the base model, which never changes."""
-        if device not in self._base:
-            self._base[device] = quality(self.tuner.log_probabilities(example, bare=True), example.chosen)
-        return self._base[device]
+        known = self._base.get(device)
+        # A history grows, and its validation event with it.
+        if known is None or known[0] != example:
+            known = example, quality(self.tuner.log_probabilities(example, bare=True), example.chosen)
+            self._base[device] = known
+        return known[1]
 
 
 def quality(log_probabilities: NDArray[np.float64], chosen: int) -> tuple[float, float]:
@@ -118,3 +123,28 @@ def population_trainer(
 
     tuner = Tuner(Path(model), LoraShape(rank, alpha), soft_prompt, core=core)
     return LocalTrainer(tuner, population.items, history)
+
+
+@cache
+def device_trainer(
+    home: str,
+    model: str,
+    rank: int = 8,
+    alpha: float = 16.0,
+    soft_prompt: int = 4,
+    core: bool = False,
+) -> LocalTrainer:
+    """Of the one person whose store and catalogue are in the folder ``home``; ``model`` is the base model's.
+
+    The store is opened anew each round, so that what happened since counts.
+    """
+    place = Path(home).expanduser()
+
+    def history(_: str) -> Sequence[Event]:
+        with EventStore.at_home(place) as store:
+            return store.events()
+
+    with open_catalogue(place) as catalogue:
+        items = {item.id: item for item in catalogue}
+    tuner = Tuner(Path(model).expanduser(), LoraShape(rank, alpha), soft_prompt, core=core)
+    return LocalTrainer(tuner, items, history)

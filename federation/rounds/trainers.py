@@ -13,11 +13,12 @@ from federation.rounds.trainer import Trainer
 TRAINERS = {
     "synthetic": "federation.rounds.synthetic:trainer",
     "population": "federation.device.training:population_trainer",
+    "device": "federation.device.training:device_trainer",
     "resident": "federation.rounds.residence:socket_trainer",
 }
 """A server names one of these; it cannot name code."""
 
-NODES_OWN = frozenset({"resident"})
+NODES_OWN = frozenset({"device", "resident"})
 """Those that only a node itself may name: their options are places on its machine."""
 
 

@@ -63,7 +63,8 @@ def run(
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds that a device trains at most.")] = 600.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn.")] = 0,
     carrier: Annotated[
-        Literal["inprocess", "simulation"], typer.Option(help="What carries messages: this process, or Ray.")
+        Literal["inprocess", "simulation", "superlink"],
+        typer.Option(help="What carries messages: this process, Ray, or SuperLink (docs/federation.md)."),
     ] = "inprocess",
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Devices without a model, to try things out.")] = False,
     parent: Annotated[
@@ -77,7 +78,7 @@ def run(
     """Run rounds and register the release that comes out."""
     from federation.rounds.plan import Plan
 
-    if population is None and not synthetic:
+    if population is None and not synthetic and carrier != "superlink":
         raise typer.BadParameter("give a folder, or --synthetic", param_hint="--population")
     options = _options(set_ or [])
     asked = sampled or min(devices, max(5, devices // 5))
@@ -89,8 +90,14 @@ def run(
             heaviest=heaviest, rank=rank, alpha=alpha, soft_prompt=soft_prompt, cohorts=cohorts, floor=floor,
             steps=steps, batch=batch, learning_rate=learning_rate, proximal=proximal, seconds=seconds, seed=seed,
         )  # fmt: skip
-        folder = _begin(settings, plan, population, devices, carrier, parent, name or time.strftime("%Y%m%d-%H%M%S"))
-    _go(folder, settings, as_json=as_json)
+        source = "synthetic" if synthetic else population
+        folder = _begin(settings, plan, source, devices, carrier, parent, name or time.strftime("%Y%m%d-%H%M%S"))
+    if carrier != "superlink":
+        _go(folder, settings, as_json=as_json)
+    elif as_json:
+        print_json({"run": folder.name, "folder": str(folder)})
+    else:
+        typer.echo(f"Kept in {folder}: hand it to `flwr run`, then `sotto round resume {folder.name}`.")
 
 
 @app.command()
@@ -147,29 +154,30 @@ def show(
 def _begin(
     settings: Settings,
     plan: Any,
-    population: Path | None,
+    source: Path | Literal["synthetic"] | None,
     devices: int,
-    carrier: Literal["inprocess", "simulation"],
+    carrier: Literal["inprocess", "simulation", "superlink"],
     parent: str | None,
     name: str,
 ) -> Path:
-    """Keeps the run in its folder, which is returned."""
+    """Keeps the run in its folder, which is returned; its devices are of a population, synthetic, or people's own."""
     from assistant.engine.model import find_model
     from federation.releases.base import BaseModel, read_base
     from federation.releases.registry import Registry
     from federation.rounds.session import Spec, begin
 
-    if population is None:
+    if source == "synthetic":
         trainer, options = "synthetic", {"rank": plan.rank, "tokens": plan.soft_prompt}
         base = BaseModel("0" * 64, 8, "synthetic")
     else:
         model = find_model(settings.model)
         base = read_base(model)
-        trainer = "population"
+        trainer, place = ("device", {"home": str(settings.home)}) if source is None else ("population", {
+            "folder": str(source.absolute()), "count": devices, "seed": plan.seed,
+        })  # fmt: skip
         options = {
-            "folder": str(population.absolute()), "model": str(model.absolute()), "count": devices, "seed": plan.seed,
-            "rank": plan.rank, "alpha": plan.alpha, "soft_prompt": plan.soft_prompt,
-            "core": plan.aggregation == "fed-sb",
+            **place, "model": str(model.absolute()), "rank": plan.rank, "alpha": plan.alpha,
+            "soft_prompt": plan.soft_prompt, "core": plan.aggregation == "fed-sb",
         }  # fmt: skip
     before = Registry(settings.home, settings.mlflow_uri).fetch(parent) if parent else None
     spec = Spec(

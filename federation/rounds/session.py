@@ -19,6 +19,7 @@ from federation.releases.base import BaseModel
 from federation.releases.package import write_release
 from federation.releases.registry import Registered, Registry
 from federation.releases.verify import Release
+from federation.rounds.carriers.superlink import APP
 from federation.rounds.checkpoint import FILE, CheckpointError, load, save
 from federation.rounds.coordinator import GLOBAL, State, Summary
 from federation.rounds.plan import Plan
@@ -26,7 +27,7 @@ from federation.rounds.server_app import Watcher, make, serve
 from federation.rounds.trainers import resident
 
 SPEC = "run.json"
-Carrier = Literal["inprocess", "simulation"]
+Carrier = Literal["inprocess", "simulation", "superlink"]
 _TIMES = frozenset({"seconds", "device_seconds"})
 
 
@@ -94,8 +95,19 @@ def runs(root: Path) -> list[tuple[Spec, State]]:
 
 
 def go(folder: Path, watcher: Watcher | None = None) -> State:
-    """Runs all rounds that the run in ``folder`` lacks, on its carrier. See `federation.rounds.server_app.serve`."""
+    """Runs all rounds that the run in ``folder`` lacks, on its carrier. See `federation.rounds.server_app.serve`.
+
+    ValueError where rounds are lacking that only a SuperLink can carry.
+    """
     spec = read(folder)
+    if spec.carrier == "superlink":
+        state = load(folder)
+        if not state.finished:
+            raise ValueError(
+                f"{state.done} of {spec.plan.rounds} rounds are over, and a SuperLink carries the others: "
+                f"flwr run {APP} NAME -c 'folder=\"{folder}\"'"
+            )
+        return state
     if spec.carrier == "simulation":
         from federation.rounds.carriers.simulation import simulate
 

@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 from assistant.cli.main import app
 from federation.releases.registry import Registry, tracking
 from federation.rounds.carriers.inprocess import InProcessGrid
+from federation.rounds.checkpoint import load
+from federation.rounds.client_app import make
 from federation.rounds.coordinator import GLOBAL
-from federation.rounds.session import told
+from federation.rounds.server_app import serve
+from federation.rounds.session import read, told
 from tests.conftest import SHARED_DATA
 
 SHORT = ["round", "run", "--synthetic", "--devices", "12", "--rounds", "3", "--name", "first"]
@@ -103,6 +106,16 @@ def test_a_name_is_not_used_twice_and_an_unknown_run_is_refused(tmp_path: Path):
     assert "already" in refused(tmp_path, *SHORT)
     assert "sotto round list" in refused(tmp_path, "round", "resume", "none")
     assert "--population" in refused(tmp_path, "round", "run")
+
+
+def test_a_run_for_superlink_is_kept_and_released_once_it_was_carried(tmp_path: Path):
+    kept = json.loads(sotto(tmp_path, *SHORT, "--carrier", "superlink", "--json"))
+    folder = Path(kept["folder"])
+    assert (kept["run"], load(folder).done) == ("first", 0)
+    assert "flwr run" in refused(tmp_path, "round", "resume", "first")
+    serve(InProcessGrid(make("synthetic", read(folder).options), ["a", "b", "c"]), load(folder), folder)
+    release = json.loads(sotto(tmp_path, "round", "resume", "first", "--json"))["release"]
+    assert len(Registry(tmp_path).fetch(release).manifest.rounds) == 3
 
 
 def test_options_of_the_algorithms_are_passed_on(tmp_path: Path):

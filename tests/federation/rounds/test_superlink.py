@@ -43,6 +43,7 @@ def test_a_run_over_superlink_refuses_strangers_and_outlives_a_node(tmp_path: Pa
         own = link.start_resident("resident", Path(sockets) / "n0.sock", "synthetic", {"pause": 2.0})
         configs = {name: {"partition-id": name, **(own if name == "n0" else {})} for name in keys}
         started = {name: link.start_node(name, key, configs[name]) for name, key in keys.items()}
+        until(lambda: all("SuperNode ID" in link.log(name) for name in names), "the nodes to join")
         link.submit(folder, "synthetic", {"pause": 2.0})
         assert started["stranger"].wait(PATIENCE) != 0
         assert "No SuperNode found with the given public key" in link.log("stranger")

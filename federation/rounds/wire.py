@@ -123,9 +123,8 @@ def _matrix(array: Array) -> NDArray[np.float32] | None:
     if array.stype != _NUMPY or array.dtype != "float32" or len(array.shape) != 2 or min(array.shape) < 0:
         return None
     header = BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f4", "fortran_order": False, "shape": tuple(map(int, array.shape))}
-    )
+    layout = {"descr": "<f4", "fortran_order": False, "shape": tuple(map(int, array.shape))}
+    np.lib.format.write_array_header_1_0(header, layout)  # type: ignore[no-untyped-call]
     expected, data = header.getvalue(), array.data
     if len(data) != len(expected) + 4 * math.prod(array.shape) or not data.startswith(expected):
         return None

@@ -154,7 +154,7 @@ def show(
 def _begin(
     settings: Settings,
     plan: Any,
-    source: Path | Literal["synthetic"] | None,
+    source: Path | str | None,
     devices: int,
     carrier: Literal["inprocess", "simulation", "superlink"],
     parent: str | None,
@@ -172,9 +172,10 @@ def _begin(
     else:
         model = find_model(settings.model)
         base = read_base(model)
-        trainer, place = ("device", {"home": str(settings.home)}) if source is None else ("population", {
-            "folder": str(source.absolute()), "count": devices, "seed": plan.seed,
-        })  # fmt: skip
+        trainer = "device" if source is None else "population"
+        place: dict[str, Any] = {"home": str(settings.home)}
+        if source is not None:
+            place = {"folder": str(Path(source).absolute()), "count": devices, "seed": plan.seed}
         options = {
             **place, "model": str(model.absolute()), "rank": plan.rank, "alpha": plan.alpha,
             "soft_prompt": plan.soft_prompt, "core": plan.aggregation == "fed-sb",

@@ -35,12 +35,13 @@ class Matrix:
     values: NDArray[np.float32]
 
     def scores(self, person: int, candidates: Integers) -> NDArray[np.float32]:
-        return self.values[person, candidates]
+        found: NDArray[np.float32] = self.values[person, candidates]
+        return found
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """(1 - ``weight``) of ``first`` and ``weight`` of ``second``, each at mean 0 and deviation 1 over the candidates."""
+    """(1 - ``weight``) of ``first`` and ``weight`` of ``second``, each at mean 0 and deviation 1 over candidates."""
 
     first: Scorer
     second: Scorer

@@ -89,7 +89,7 @@ def central_mf(task: Task, seed: int) -> Matrix:
 
 
 def federated_mf(task: Task, seed: int) -> Matrix:
-    """FedMF (Chai et al. 2020) for implicit feedback: a person's vector stays, the item vectors' gradients are averaged.
+    """FedMF (Chai et al. 2020) for implicit feedback: a person's vector stays, item vectors' gradients are averaged.
 
     Binary cross-entropy with four negatives to each training item, drawn anew each round; held-out items may be drawn.
     Everybody takes part in each of 200 rounds. The server steps by Adam; so does each device on its own vector. The

@@ -96,7 +96,8 @@ def _sampled(task: Task, seed: int) -> NDArray[np.int64]:
     """Each person's validation item and items sampled beside it, the test item as likely as any: (people, n)."""
     rng = np.random.default_rng([seed, 1])
     rows = []
-    count = min(_SAMPLED, min(len(task.items) - len(known) - 1 for known in task.train))
+    fewest_unmet = len(task.items) - 1 - max(len(known) for known in task.train)
+    count = min(_SAMPLED, fewest_unmet)
     for person, right in enumerate(task.validation):
         open_to = np.ones(len(task.items), dtype=bool)
         open_to[task.train[person]] = False

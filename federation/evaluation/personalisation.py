@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from federation.collaborative.content import content
 from federation.device.population import Population
@@ -95,7 +96,7 @@ def _spreads(found: Sequence[Mapping[str, Figures]]) -> dict[str, Spread]:
 
 def _gains(tests: Mapping[str, Sequence[Mapping[str, Figures]]]) -> dict[str, Spread]:
     gains = {}
-    for before, after in zip(LEVELS, LEVELS[1:], strict=False):
+    for before, after in pairwise(LEVELS):
         pairs = zip(tests[before], tests[after], strict=True)
         gains[f"{before} to {after}"] = spread([b["sampled"].ndcg - a["sampled"].ndcg for a, b in pairs])
     return gains

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from federation.collaborative.statistics import CAP, CLIP, KINDS, Sums, Vocabulary, contribution, counts
 
 SIZE = 40
-HISTORY = st.lists(st.integers(0, SIZE - 1), unique=True, min_size=1, max_size=30).map(lambda one: np.array(one))
+HISTORY = st.lists(st.integers(0, SIZE - 1), unique=True, min_size=1, max_size=30).map(np.array)
 HISTORIES = st.lists(HISTORY, min_size=1, max_size=8)
 ALL = Vocabulary(np.arange(SIZE), SIZE)
 

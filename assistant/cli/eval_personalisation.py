@@ -21,7 +21,6 @@ def personalisation(
         Path, typer.Option(help="Folder of ml-100k or ml-latest-small, unpacked.", exists=True, file_okay=False)
     ],
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds 0 to N - 1, for means and deviations.")] = 5,
-    people: Annotated[int | None, typer.Option(min=1, help="At most N people.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
     out: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.", show_default=False)] = None,
     plot: Annotated[
@@ -35,7 +34,7 @@ def personalisation(
 
     try:
         with progress_bars() as (_, step):
-            found = compare(read_population(data, people), range(seeds), step)
+            found = compare(read_population(data), range(seeds), step)
         if plot is not None:
             _draw(found, plot)
     except (MissingLibrary, OSError, ValueError) as error:

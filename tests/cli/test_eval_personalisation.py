@@ -37,7 +37,7 @@ def compared(monkeypatch):
         return FOUND
 
     monkeypatch.setattr("federation.evaluation.personalisation.compare", compare)
-    monkeypatch.setattr("federation.device.population.read_population", lambda folder, most: (folder, most))
+    monkeypatch.setattr("federation.device.population.read_population", lambda folder: folder)
     return asked
 
 
@@ -46,12 +46,12 @@ def invoke(*arguments):
 
 
 def test_the_table_has_deviations_the_published_row_and_gains(compared, tmp_path):
-    answer = invoke("--data", tmp_path, "--seeds", 2, "--people", 30)
+    answer = invoke("--data", tmp_path, "--seeds", 2)
     assert answer.exit_code == 0, answer.output
     assert "71.23 ± 0.42" in answer.output
     assert "71.05" in answer.output
     assert "cohort to personal +10.00 ± 0.20" in answer.output
-    assert compared == {"population": (tmp_path, 30), "seeds": [0, 1]}
+    assert compared == {"population": tmp_path, "seeds": [0, 1]}
 
 
 def test_json_out_and_plot_hold_the_figures(compared, tmp_path):

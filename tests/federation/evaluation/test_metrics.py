@@ -43,7 +43,7 @@ def test_the_worst_decile_is_of_activity():
     ranks = np.zeros(20, dtype=np.int64)
     ranks[[3, 11]] = 50
     activity = np.arange(20)
-    activity[[3, 11]] = 0, -1
+    activity[[3, 11]] = -2, -1
     assert summed_up(Ranks(ranks, np.full(20, 100)), activity).worst_decile == 0
     assert summed_up(Ranks(ranks, np.full(20, 100))).worst_decile == 0.5
 

@@ -6,6 +6,8 @@ device's own levels of popularity, year and genre. Knows nothing of how features
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,8 +91,9 @@ def _logarithm(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     greatest = float(scores.max())
     if greatest <= 0:
         return np.zeros_like(scores)
-    return np.log(np.maximum(scores, 0) + _FAINT * greatest)
+    logs: NDArray[np.float32] = np.log(np.maximum(scores, 0) + _FAINT * greatest)
+    return logs
 
 
-def _standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _standard(values: NDArray[Any]) -> NDArray[Any]:
     return (values - values.mean()) / max(float(values.std()), 1e-9)

@@ -59,7 +59,8 @@ def ease(gram: Matrix, ridge: float = _RIDGE) -> Link:
     inverse = linalg.inv(gram + ridge * np.eye(len(gram)), assume_a="pos", overwrite_a=True, check_finite=False)
     weights = -inverse / np.diag(inverse)[None, :]
     np.fill_diagonal(weights, 0)
-    return weights.astype(np.float32)
+    link: Link = weights.astype(np.float32)
+    return link
 
 
 def spectral(gram: Matrix, totals: Integers, width: int = _WIDTH) -> Link:

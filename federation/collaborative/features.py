@@ -96,4 +96,5 @@ def _logarithm(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _standard(values: NDArray[Any]) -> NDArray[Any]:
-    return (values - values.mean()) / max(float(values.std()), 1e-9)
+    standard: NDArray[Any] = (values - values.mean()) / max(float(values.std()), 1e-9)
+    return standard

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant.cli.eval_personalisation import personalisation
 from assistant.cli.output import Steps, failure, print_json, progress_bars
 
 if TYPE_CHECKING:
@@ -24,14 +25,12 @@ if TYPE_CHECKING:
     from assistant.evaluation.report import Figure, Report
     from assistant.settings import Settings
 
-app = typer.Typer(help="Measure the quality of turns.", no_args_is_help=True)
+app = typer.Typer(help="Measure the quality of turns and of personalisation.", no_args_is_help=True)
 
 REDIAL_TURNS = 300
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `starter` a subcommand while it is the only one."""
+app.command()(personalisation)
 
 
 @app.command()

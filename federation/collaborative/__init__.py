@@ -1,0 +1,1 @@
+"""The collaborative signal: what devices can sum about items without telling who met them."""

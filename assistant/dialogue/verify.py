@@ -28,15 +28,16 @@ MISPLACED = re.compile(
     r"|\babout \[years\]"
     r"|\b(something|an?|the|some|that is|is) \[a_genre\]"
     r"|\b(want|for|from|in|like|with|try) \[mood\]"  # "if you want funny"
+    r"|\b(for|if you (want|like)) \[T?\d+\] \w+s\b"  # "for Kolya (1996) comes from France, try"
     r"|\b(something|an?) \[genre\]"
     r"|\b(from|in|for|like|want|some|to|of) \[\d+\.director\]"
     r"|\b(from|in|for|want|some|by) \[\d+\.cast\]"
     r"|(?<!^)(?<!: )(?<!\")\[\d+\.about\]|\[\d+\.about\](?!\.?$|\.? (?-i:[A-Z\[]))"  # a sentence of its own
     r"|\bwant \[\d+\]"
-    r"|\[(genre|a_genre|mood|place|about|years|missing)\].*\[\1\]",
+    r"|(?P<twice>\[(genre|a_genre|mood|place|about|years|missing|T\d+|\d+(\.\w+)?)\]).*(?P=twice)",
     re.I,
 )
-"""A slot where English has no place for it, or one of the wish twice in a sentence."""
+"""A slot where English has no place for it, or the same one twice in a sentence."""
 
 
 @dataclass

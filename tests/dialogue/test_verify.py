@@ -112,6 +112,8 @@ def test_a_mood_that_nobody_asked_for_is_not_taken_up() -> None:
         "If you want some science fiction from [1.director] directed it.",
         "If you want [1.about] It was directed by [1.director].",
         "If you want [1] is the mark, try [1].",
+        "For [1] comes from France, I'd start with [1.director].",
+        "With [1], and again [1], you cannot go wrong.",
     ],
 )
 def test_a_slot_where_english_has_no_place_for_it_is_not_shown(sentence: str) -> None:

@@ -8,7 +8,7 @@ import sys
 
 BENCHMARKS = (
     *("catalogue_check", "turns", "transcript", "serving", "startup", "retrieval_scale"),
-    *("rollout_soak", "swap", "canary", "aggregators", "rounds_scale", "personalisation"),
+    *("rollout_soak", "swap", "canary", "aggregators", "rounds_scale", "federated_round", "personalisation"),
 )
 
 

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key again starts nothing new.")]
+IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key again changes nothing new.")]
 
 
 class RolloutRequest(BaseModel):
@@ -173,27 +173,45 @@ async def read_status(serving: ServingDep) -> Status:
 
 
 @router.post("/rollouts:pause", summary="Pause the rollout", responses=examples.answers(examples.ROLLOUT))
-async def pause_rollout(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def pause_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Keeps the canary at its share."""
-    return await _act(serving, "pause", request, body)
+    return await _act(serving, "pause", request, body, idempotency_key)
 
 
 @router.post("/rollouts:resume", summary="Resume the rollout", responses=examples.answers(examples.ROLLOUT))
-async def resume_rollout(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def resume_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Lets a paused canary go on."""
-    return await _act(serving, "resume", request, body)
+    return await _act(serving, "resume", request, body, idempotency_key)
+
+
+@router.post(
+    "/rollouts:advance", summary="Take the rollout a step further", responses=examples.answers(examples.ROLLOUT)
+)
+async def advance_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
+    """Takes the canary to its next step, or makes it live after the last, without waiting for more turns."""
+    return await _act(serving, "step_on", request, body, idempotency_key)
 
 
 @router.post("/rollouts:promote", summary="Promote the rollout", responses=examples.answers(examples.ROLLOUT))
-async def promote_rollout(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def promote_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Makes the release under way live for everyone."""
-    return await _act(serving, "promote", request, body)
+    return await _act(serving, "promote", request, body, idempotency_key)
 
 
 @router.post("/rollouts:rollback", summary="Roll back", responses=examples.answers(examples.ROLLOUT))
-async def roll_back(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def roll_back(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Ends the rollout under way; without one, makes live again what was live before."""
-    return await _act(serving, "roll_back", request, body)
+    return await _act(serving, "roll_back", request, body, idempotency_key)
 
 
 @router.get("/audit", summary="Read the audit log", responses=examples.answers(examples.AUDIT))
@@ -237,6 +255,9 @@ def _who(request: Request) -> str:
 def _start(serving: Serving, body: RolloutRequest, who: str, key: str | None) -> Entry:
     rollouts = serving.rollouts
     plan = Plan(body.steps, body.step_seconds, body.step_requests, body.manual, body.shadow)
+    # The gate takes minutes and may find otherwise by now: what was begun before does not pass it again.
+    if (known := rollouts.ledger.started(body.release, key)) is not None:
+        return known
     live = rollouts.ledger.traffic().live
     try:
         rollouts.gate.pass_(body.release, live)
@@ -248,9 +269,9 @@ def _start(serving: Serving, body: RolloutRequest, who: str, key: str | None) ->
     return rollouts.ledger.start(body.release, plan, who, body.reason, key)
 
 
-async def _act(serving: Serving, action: str, request: Request, body: ReasonGiven) -> RolloutState:
+async def _act(serving: Serving, action: str, request: Request, body: ReasonGiven, key: str | None) -> RolloutState:
     act: Any = getattr(serving.rollouts.ledger, action)
-    return RolloutState.of(await to_thread.run_sync(act, _who(request), body.reason))
+    return RolloutState.of(await to_thread.run_sync(act, _who(request), body.reason, key))
 
 
 def _status(serving: Serving) -> Status:

@@ -40,8 +40,9 @@ async def start(client: httpx.AsyncClient, release: str = GOOD, **more: Any) -> 
     return await client.post("/admin/rollouts", json={"release": release, "reason": "round 5", **more}, headers=headers)
 
 
-async def act(client: httpx.AsyncClient, action: str, reason: str = "a reason") -> httpx.Response:
-    return await client.post(f"/admin/rollouts:{action}", json={"reason": reason})
+async def act(client: httpx.AsyncClient, action: str, reason: str = "a reason", key: str = "") -> httpx.Response:
+    headers = {"idempotency-key": key} if key else {}
+    return await client.post(f"/admin/rollouts:{action}", json={"reason": reason}, headers=headers)
 
 
 async def test_a_release_goes_out_and_comes_back(admin: httpx.AsyncClient):
@@ -64,6 +65,24 @@ async def test_the_same_idempotency_key_starts_one_rollout(admin: httpx.AsyncCli
     one, two = await start(admin, key="k-1"), await start(admin, key="k-1")
     assert one.json() == two.json()
     assert (await start(admin)).status_code == 409
+
+
+async def test_every_change_is_made_once_however_often_it_is_sent(admin: httpx.AsyncClient):
+    await start(admin, steps=[10, 50, 100], manual=True)
+    for at, action in enumerate(("pause", "resume", "advance", "promote", "rollback")):
+        one, two = await act(admin, action, key=f"k-{at}"), await act(admin, action, key=f"k-{at}")
+        assert (one.status_code, one.json()) == (two.status_code, two.json()) == (200, one.json())
+    lines = (await admin.get("/admin/audit")).json()
+    assert [line["what"] for line in reversed(lines)] == ["start", "pause", "resume", "advance", "promote", "rollback"]
+    used = await act(admin, "rollback", key="k-3")
+    assert (used.status_code, used.json()["error"]["code"]) == (409, "conflict")
+
+
+async def test_a_start_that_is_sent_again_does_not_pass_the_gate_again(admin: httpx.AsyncClient):
+    override = {"override": "a drill", "key": "k-1"}
+    one = await start(admin, BAD, **override)
+    assert (await start(admin, BAD, key="k-1")).json() == one.json()
+    assert [line["what"] for line in (await admin.get("/admin/audit")).json()] == ["start", "gate overridden"]
 
 
 async def test_a_closed_gate_names_its_figures_and_an_override_is_audited(admin: httpx.AsyncClient):

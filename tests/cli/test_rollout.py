@@ -63,6 +63,15 @@ def test_a_manual_canary_waits_for_a_person_at_each_step(rollout: Shell):
     assert json.loads(rollout("status", "--json").stdout)["live"] == DIGEST
 
 
+def test_a_shadow_is_told_of_without_measures(rollout: Shell):
+    assert "running, shadow" in rollout("start", DIGEST, "-m", "round 5", "--shadow").stdout
+    shown = rollout("status").stdout
+    assert "in the shadow: 0 turns, 0 errors" in shown
+    assert "acceptance" not in shown
+    assert "0 % of callers" in shown
+    assert "is never shown" in rollout("promote", "-m", "sure").stderr
+
+
 def test_watch_goes_on_until_the_rollout_has_ended(rollout: Shell, monkeypatch: pytest.MonkeyPatch):
     rollout("start", DIGEST, "-m", "round 5")
     monkeypatch.setattr("assistant.cli.rollout.time.sleep", lambda _: rollout("promote", "-m", "sure"))

@@ -19,8 +19,8 @@ from tests.federation.releases.making import make
 
 
 @pytest.fixture
-def registry(tmp_path):
-    return Registry(tmp_path / "home")
+def registry(tmp_path, with_mlflow):
+    return Registry(with_mlflow(tmp_path / "home"))
 
 
 def registered(registry: Registry, tmp_path: Path, seed: int = 0, **changes):

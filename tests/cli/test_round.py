@@ -145,7 +145,20 @@ def test_real_people_s_histories_make_a_release(home: Path):
     population = SHARED_DATA / "ml-latest-small"
     if not population.exists():
         pytest.skip(f"{population} is not there")
-    words = ["--population", str(population), "--devices", "4", "--rounds", "1", "--sampled", "2", "--steps", "1"]
+    words = [
+        "--population",
+        str(population),
+        "--devices",
+        "2",
+        "--rounds",
+        "1",
+        "--sampled",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "1",
+    ]
     lines = sotto(home, "round", "run", *words, "--json").splitlines()
     release = Registry(home).fetch(json.loads(lines[-1])["release"])
     changed = [

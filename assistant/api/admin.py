@@ -144,11 +144,12 @@ class ReplicaState(BaseModel):
 
 
 class ReplicaRequest(BaseModel):
-    """A vLLM's address."""
+    """A vLLM's address, and why it is to come or go."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"url": "http://10.0.0.2:8001"}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.REPLICA_REQUEST]})
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    reason: Reason
 
 
 @router.post("/rollouts", summary="Roll a release out", responses=examples.answers(examples.ROLLOUT))
@@ -230,21 +231,21 @@ async def list_replicas(serving: ServingDep) -> list[ReplicaState]:
 @router.post("/replicas", summary="Add a replica", responses=examples.answers(examples.REPLICAS))
 async def add_replica(body: ReplicaRequest, request: Request, serving: ServingDep) -> list[ReplicaState]:
     """Wants the vLLM at an address; it answers once it holds what is live."""
-    await to_thread.run_sync(serving.rollouts.replicas.add, body.url, _who(request))
+    await to_thread.run_sync(serving.rollouts.replicas.add, body.url, _who(request), body.reason)
     return await to_thread.run_sync(_replicas, serving)
 
 
 @router.post("/replicas:drain", summary="Drain a replica", responses=examples.answers(examples.REPLICAS))
 async def drain_replica(body: ReplicaRequest, request: Request, serving: ServingDep) -> list[ReplicaState]:
     """Gives a replica no new calls."""
-    await to_thread.run_sync(serving.rollouts.replicas.drain, body.url, _who(request))
+    await to_thread.run_sync(serving.rollouts.replicas.drain, body.url, _who(request), body.reason)
     return await to_thread.run_sync(_replicas, serving)
 
 
 @router.post("/replicas:remove", summary="Remove a replica", responses=examples.answers(examples.REPLICAS))
 async def remove_replica(body: ReplicaRequest, request: Request, serving: ServingDep) -> list[ReplicaState]:
     """Lets a replica go once its calls have ended."""
-    await to_thread.run_sync(serving.rollouts.replicas.remove, body.url, _who(request))
+    await to_thread.run_sync(serving.rollouts.replicas.remove, body.url, _who(request), body.reason)
     return await to_thread.run_sync(_replicas, serving)
 
 

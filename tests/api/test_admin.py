@@ -114,10 +114,16 @@ async def test_what_is_no_rollout_is_refused(admin: httpx.AsyncClient, body: dic
 
 async def test_replicas_are_added_drained_and_removed(admin: httpx.AsyncClient):
     url = "http://127.0.0.1:8101"
-    assert [one["url"] for one in (await admin.post("/admin/replicas", json={"url": f"{url}/"})).json()] == [url]
-    assert (await admin.post("/admin/replicas:drain", json={"url": url})).json()[0]["draining"]
-    assert (await admin.post("/admin/replicas:remove", json={"url": url})).json() == []
-    assert (await admin.post("/admin/replicas:remove", json={"url": url})).status_code == 404
+    asked = {"url": url, "reason": "a second GPU"}
+    for _ in range(2):
+        added = await admin.post("/admin/replicas", json={**asked, "url": f"{url}/"})
+        assert [one["url"] for one in added.json()] == [url]
+    assert (await admin.post("/admin/replicas:drain", json=asked)).json()[0]["draining"]
+    assert (await admin.post("/admin/replicas:remove", json=asked)).json() == []
+    assert (await admin.post("/admin/replicas:remove", json=asked)).status_code == 404
+    assert (await admin.post("/admin/replicas", json={"url": url})).status_code == 400
+    told = [(line["what"], line["why"]) for line in (await admin.get("/admin/audit")).json()]
+    assert told[:2] == [(f"replica {what}", f"{url}: a second GPU") for what in ("removed", "draining")]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ async def test_replicas_are_added_drained_and_removed(admin: httpx.AsyncClient):
     ["http://8.8.8.8:80", "https://10.0.0.1:1", "http://example.com:1", "file:///etc/passwd", "http://u:p@10.0.0.1"],
 )
 async def test_a_replica_on_the_open_network_is_refused(admin: httpx.AsyncClient, url: str):
-    assert (await admin.post("/admin/replicas", json={"url": url})).status_code == 400
+    assert (await admin.post("/admin/replicas", json={"url": url, "reason": "r"})).status_code == 400
 
 
 async def test_other_keys_and_no_key_are_refused(tmp_path: Path):

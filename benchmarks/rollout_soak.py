@@ -146,7 +146,7 @@ class Soak:
         self.ledger = Ledger(self.database)
         listed = Replicas(self.database, self.ledger)
         for url in urls:
-            listed.add(url, WHO)
+            listed.add(url, WHO, "the soak")
         secret = self.ledger.secret()
         self.router = Router(Fleet(), Receipts(secret), secret, SERVED_NAME, self.embeddings)
         self.prompt = question()

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key again starts nothing new.")]
+IdempotencyKey = Annotated[str | None, Header(max_length=200, description="The same key again changes nothing new.")]
 
 
 class RolloutRequest(BaseModel):
@@ -144,11 +144,12 @@ class ReplicaState(BaseModel):
 
 
 class ReplicaRequest(BaseModel):
-    """A vLLM's address."""
+    """A vLLM's address, and why it is to come or go."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"url": "http://10.0.0.2:8001"}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.REPLICA_REQUEST]})
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    reason: Reason
 
 
 @router.post("/rollouts", summary="Roll a release out", responses=examples.answers(examples.ROLLOUT))
@@ -173,27 +174,45 @@ async def read_status(serving: ServingDep) -> Status:
 
 
 @router.post("/rollouts:pause", summary="Pause the rollout", responses=examples.answers(examples.ROLLOUT))
-async def pause_rollout(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def pause_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Keeps the canary at its share."""
-    return await _act(serving, "pause", request, body)
+    return await _act(serving, "pause", request, body, idempotency_key)
 
 
 @router.post("/rollouts:resume", summary="Resume the rollout", responses=examples.answers(examples.ROLLOUT))
-async def resume_rollout(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def resume_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Lets a paused canary go on."""
-    return await _act(serving, "resume", request, body)
+    return await _act(serving, "resume", request, body, idempotency_key)
+
+
+@router.post(
+    "/rollouts:advance", summary="Take the rollout a step further", responses=examples.answers(examples.ROLLOUT)
+)
+async def advance_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
+    """Takes the canary to its next step, or makes it live after the last, without waiting for more turns."""
+    return await _act(serving, "step_on", request, body, idempotency_key)
 
 
 @router.post("/rollouts:promote", summary="Promote the rollout", responses=examples.answers(examples.ROLLOUT))
-async def promote_rollout(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def promote_rollout(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Makes the release under way live for everyone."""
-    return await _act(serving, "promote", request, body)
+    return await _act(serving, "promote", request, body, idempotency_key)
 
 
 @router.post("/rollouts:rollback", summary="Roll back", responses=examples.answers(examples.ROLLOUT))
-async def roll_back(body: ReasonGiven, request: Request, serving: ServingDep) -> RolloutState:
+async def roll_back(
+    body: ReasonGiven, request: Request, serving: ServingDep, idempotency_key: IdempotencyKey = None
+) -> RolloutState:
     """Ends the rollout under way; without one, makes live again what was live before."""
-    return await _act(serving, "roll_back", request, body)
+    return await _act(serving, "roll_back", request, body, idempotency_key)
 
 
 @router.get("/audit", summary="Read the audit log", responses=examples.answers(examples.AUDIT))
@@ -212,21 +231,21 @@ async def list_replicas(serving: ServingDep) -> list[ReplicaState]:
 @router.post("/replicas", summary="Add a replica", responses=examples.answers(examples.REPLICAS))
 async def add_replica(body: ReplicaRequest, request: Request, serving: ServingDep) -> list[ReplicaState]:
     """Wants the vLLM at an address; it answers once it holds what is live."""
-    await to_thread.run_sync(serving.rollouts.replicas.add, body.url, _who(request))
+    await to_thread.run_sync(serving.rollouts.replicas.add, body.url, _who(request), body.reason)
     return await to_thread.run_sync(_replicas, serving)
 
 
 @router.post("/replicas:drain", summary="Drain a replica", responses=examples.answers(examples.REPLICAS))
 async def drain_replica(body: ReplicaRequest, request: Request, serving: ServingDep) -> list[ReplicaState]:
     """Gives a replica no new calls."""
-    await to_thread.run_sync(serving.rollouts.replicas.drain, body.url, _who(request))
+    await to_thread.run_sync(serving.rollouts.replicas.drain, body.url, _who(request), body.reason)
     return await to_thread.run_sync(_replicas, serving)
 
 
 @router.post("/replicas:remove", summary="Remove a replica", responses=examples.answers(examples.REPLICAS))
 async def remove_replica(body: ReplicaRequest, request: Request, serving: ServingDep) -> list[ReplicaState]:
     """Lets a replica go once its calls have ended."""
-    await to_thread.run_sync(serving.rollouts.replicas.remove, body.url, _who(request))
+    await to_thread.run_sync(serving.rollouts.replicas.remove, body.url, _who(request), body.reason)
     return await to_thread.run_sync(_replicas, serving)
 
 
@@ -237,6 +256,9 @@ def _who(request: Request) -> str:
 def _start(serving: Serving, body: RolloutRequest, who: str, key: str | None) -> Entry:
     rollouts = serving.rollouts
     plan = Plan(body.steps, body.step_seconds, body.step_requests, body.manual, body.shadow)
+    # The gate takes minutes and may find otherwise by now: what was begun before does not pass it again.
+    if (known := rollouts.ledger.started(body.release, key)) is not None:
+        return known
     live = rollouts.ledger.traffic().live
     try:
         rollouts.gate.pass_(body.release, live)
@@ -248,9 +270,9 @@ def _start(serving: Serving, body: RolloutRequest, who: str, key: str | None) ->
     return rollouts.ledger.start(body.release, plan, who, body.reason, key)
 
 
-async def _act(serving: Serving, action: str, request: Request, body: ReasonGiven) -> RolloutState:
+async def _act(serving: Serving, action: str, request: Request, body: ReasonGiven, key: str | None) -> RolloutState:
     act: Any = getattr(serving.rollouts.ledger, action)
-    return RolloutState.of(await to_thread.run_sync(act, _who(request), body.reason))
+    return RolloutState.of(await to_thread.run_sync(act, _who(request), body.reason, key))
 
 
 def _status(serving: Serving) -> Status:

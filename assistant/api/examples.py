@@ -122,6 +122,7 @@ AUDIT: list[Any] = [
         "why": "round 12: better for people with few ratings",
     }
 ]
+REPLICA_REQUEST: dict[str, Any] = {"url": "http://10.0.0.2:8001", "reason": "a second GPU"}
 REPLICAS: list[Any] = [
     {
         "url": "http://10.0.0.2:8001",

@@ -67,7 +67,7 @@ CohortName = Annotated[
     str | None, StringConstraints(max_length=20), Field(description="The cohort that the person's device chose.")
 ]
 PersonalPrompt = Annotated[
-    list[list[Annotated[float, Field(allow_inf_nan=False)]]] | None,
+    list[list[Annotated[float, Field(strict=True, allow_inf_nan=False)]]] | None,
     Field(max_length=MOST_TOKENS, description="The person's own soft prompt, rows of numbers; used and not kept."),
 ]
 TraceAsked = Annotated[bool | None, Field(description="Adds what each stage took; never a word of the text.")]

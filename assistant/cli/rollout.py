@@ -69,8 +69,7 @@ def start(
     if override is not None:
         body["override"] = override
     with _server(url, api_key) as server:
-        # Sent once more where the connection broke, it starts nothing new.
-        entry = _ask(server, "POST", "/admin/rollouts", body, {"idempotency-key": uuid.uuid4().hex})
+        entry = _ask(server, "POST", "/admin/rollouts", body)
     _print_entry(entry, as_json=as_json)
 
 
@@ -115,6 +114,12 @@ def pause(reason: Reason, url: Url = None, api_key: ApiKey = None, as_json: Json
 def resume(reason: Reason, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
     """Let a paused canary go on."""
     _act("resume", reason, url, api_key, as_json=as_json)
+
+
+@app.command()
+def advance(reason: Reason, url: Url = None, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Take the canary to its next step, or make it live after the last: what --manual waits for."""
+    _act("advance", reason, url, api_key, as_json=as_json)
 
 
 @app.command()
@@ -186,13 +191,12 @@ def _ask(
     method: str,
     path: str,
     body: dict[str, Any] | None = None,
-    headers: dict[str, str] | None = None,
 ) -> Any:
     """What the server answers; its refusal becomes a message and exit code 1."""
     import httpx
 
     try:
-        answer = server.request(method, path, json=body, headers=headers)
+        answer = _answer(server, method, path, body)
         content = answer.json()
     except httpx.HTTPError as error:
         raise failure(
@@ -203,6 +207,17 @@ def _ask(
     if answer.is_error:
         raise failure(str(content.get("error", {}).get("message", answer.status_code)))
     return content
+
+
+def _answer(server: httpx.Client, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    import httpx
+
+    # The key keeps what is sent once more, where the answer was lost, from being done twice.
+    headers = {"idempotency-key": uuid.uuid4().hex}
+    try:
+        return server.request(method, path, json=body, headers=headers)
+    except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+        return server.request(method, path, json=body, headers=headers)
 
 
 def _digest(reference: str, home: Path | None) -> str:

@@ -165,10 +165,8 @@ class Ledger:
         Conflict while another is under way, or when the release is live already.
         """
         with self._alone() as session:
-            if request_key is not None and (known := _by_key(session, request_key)):
-                if known.release != release:
-                    raise Conflict(f"The idempotency key {request_key!r} was used for the release {known.release}.")
-                return _entry(known)
+            if (known := _started(session, release, request_key)) is not None:
+                return known
             if (other := _under_way(session)) is not None:
                 raise Conflict(f"Rollout {other.id} is {other.state}: promote it or roll it back first.")
             if (live := _live(session)) == release:
@@ -179,48 +177,56 @@ class Ledger:
             _audit(session, row.started_at, who, "start", row.id, release, why)
             return _entry(row)
 
+    def started(self, release: str, request_key: str | None) -> Entry | None:
+        """The rollout of ``release`` that ``request_key`` began before. Conflict where it began another's."""
+        with self._database.read() as session:
+            return _started(session, release, request_key)
+
     def advance(self, rollout: int, step: int, who: str, why: str) -> Entry:
         """To the step after ``step``, or to live after the last; nothing changes where another server did so before."""
         with self._alone() as session:
             row = self._get(session, rollout)
             if row.state != "running" or row.step != step:
                 return _entry(row)
-            now = self._clock()
-            last = step + 1 >= len(_steps(row.steps))
-            if last:
-                _end(row, "promoted", now, why)
-            else:
-                row.step, row.step_at = step + 1, now
-            _audit(session, now, who, "promote" if last else "advance", row.id, row.release, why)
-            return _entry(row)
+            return self._further(session, row, who, why)
 
-    def pause(self, who: str, why: str) -> Entry:
+    def step_on(self, who: str, why: str, request_key: str | None = None) -> Entry:
+        """As `advance`, for a person: from whatever step the rollout under way is at."""
+        with self._alone() as session:
+            if (known := self._done(session, request_key, "advance", "promote")) is not None:
+                return known
+            row = self._shown(session)
+            if row.state != "running":
+                raise Conflict(f"Rollout {row.id} is {row.state}: resume it first.")
+            return self._further(session, row, who, why, request_key)
+
+    def pause(self, who: str, why: str, request_key: str | None = None) -> Entry:
         """Keeps the rollout at its step until it is resumed."""
-        return self._switch("running", "paused", "pause", who, why)
+        return self._switch("running", "paused", "pause", who, why, request_key)
 
-    def resume(self, who: str, why: str) -> Entry:
+    def resume(self, who: str, why: str, request_key: str | None = None) -> Entry:
         """Lets a paused rollout go on."""
-        return self._switch("paused", "running", "resume", who, why)
+        return self._switch("paused", "running", "resume", who, why, request_key)
 
-    def promote(self, who: str, why: str) -> Entry:
+    def promote(self, who: str, why: str, request_key: str | None = None) -> Entry:
         """Makes the release under way live for everyone, whatever step it is at."""
         with self._alone() as session:
-            row = _row_under_way(session)
-            if row is None:
-                raise Conflict("No rollout is under way: start one first.")
-            if row.shadow:
-                raise Conflict(f"Rollout {row.id} is a shadow, which is never shown: roll it back and start a canary.")
+            if (known := self._done(session, request_key, "promote")) is not None:
+                return known
+            row = self._shown(session)
             now = self._clock()
             _end(row, "promoted", now, why)
-            _audit(session, now, who, "promote", row.id, row.release, why)
+            _audit(session, now, who, "promote", row.id, row.release, why, request_key)
             return _entry(row)
 
-    def roll_back(self, who: str, why: str, rollout: int | None = None) -> Entry:
+    def roll_back(self, who: str, why: str, request_key: str | None = None, *, rollout: int | None = None) -> Entry:
         """Ends the rollout under way; without one, makes what the live release replaced live again.
 
         ``rollout`` is the one that is meant, where a judgement was passed on it: nothing changes when it has ended.
         """
         with self._alone() as session:
+            if (known := self._done(session, request_key, "rollback")) is not None:
+                return known
             row = _row_under_way(session)
             now = self._clock()
             if row is not None and rollout in (None, row.id):
@@ -235,7 +241,7 @@ class Ledger:
                 row.ended_at, row.reason = now, why[:MOST_REASON]
                 session.add(row)
                 session.flush()
-            _audit(session, now, who, "rollback", row.id, row.release, why)
+            _audit(session, now, who, "rollback", row.id, row.release, why, request_key)
             return _entry(row)
 
     def count(self, rollout: int, counts: Iterable[Count]) -> None:
@@ -258,8 +264,44 @@ class Ledger:
             rows = session.scalars(select(ArmFigure).where(ArmFigure.rollout == rollout))
             return [_count(row) for row in rows]
 
-    def _switch(self, before: State, after: State, action: Action, who: str, why: str) -> Entry:
+    def _done(self, session: Session, request_key: str | None, *actions: Action) -> Entry | None:
+        """The rollout that the request of this key changed before, as it is now; Conflict where it asked for more."""
+        if request_key is None:
+            return None
+        line = session.scalars(select(AuditEntry).where(AuditEntry.request_key == request_key)).one_or_none()
+        if line is None or line.rollout is None:
+            return None
+        if line.what not in actions:
+            raise Conflict(
+                f"The idempotency key {request_key!r} was used before, to {line.what} rollout {line.rollout}."
+            )
+        return _entry(self._get(session, line.rollout))
+
+    def _shown(self, session: Session) -> Rollout:
+        """The canary under way; Conflict where there is none."""
+        row = _row_under_way(session)
+        if row is None:
+            raise Conflict("No rollout is under way: start one first.")
+        if row.shadow:
+            raise Conflict(f"Rollout {row.id} is a shadow, which is never shown: roll it back and start a canary.")
+        return row
+
+    def _further(self, session: Session, row: Rollout, who: str, why: str, request_key: str | None = None) -> Entry:
+        now = self._clock()
+        last = row.step + 1 >= len(_steps(row.steps))
+        if last:
+            _end(row, "promoted", now, why)
+        else:
+            row.step, row.step_at = row.step + 1, now
+        _audit(session, now, who, "promote" if last else "advance", row.id, row.release, why, request_key)
+        return _entry(row)
+
+    def _switch(
+        self, before: State, after: State, action: Action, who: str, why: str, request_key: str | None
+    ) -> Entry:
         with self._alone() as session:
+            if (known := self._done(session, request_key, action)) is not None:
+                return known
             row = _row_under_way(session)
             if row is None:
                 raise Conflict(f"No rollout is under way: there is nothing to {action}.")
@@ -271,7 +313,7 @@ class Ledger:
             row.state = after
             if after == "running":
                 row.step_at = now
-            _audit(session, now, who, action, row.id, row.release, why)
+            _audit(session, now, who, action, row.id, row.release, why, request_key)
             return _entry(row)
 
     def _new(
@@ -323,10 +365,17 @@ def _end(row: Rollout, state: State, now: float, why: str) -> None:
 
 
 def _audit(
-    session: Session, at: float, who: str, what: str, rollout: int | None, release: str | None, why: str
+    session: Session,
+    at: float,
+    who: str,
+    what: str,
+    rollout: int | None,
+    release: str | None,
+    why: str,
+    request_key: str | None = None,
 ) -> None:
-    entry = AuditEntry(at=at, who=who[:120], what=what[:40], rollout=rollout, release=release, why=why[:MOST_REASON])
-    session.add(entry)
+    told = {"at": at, "who": who[:120], "what": what[:40], "why": why[:MOST_REASON]}
+    session.add(AuditEntry(**told, rollout=rollout, release=release, request_key=request_key))
 
 
 def _steps(text: str) -> tuple[float, ...]:
@@ -374,5 +423,10 @@ def _live(session: Session) -> str | None:
     return None if row is None else row.release
 
 
-def _by_key(session: Session, key: str) -> Rollout | None:
-    return session.scalars(select(Rollout).where(Rollout.request_key == key)).one_or_none()
+def _started(session: Session, release: str, request_key: str | None) -> Entry | None:
+    if request_key is None:
+        return None
+    known = session.scalars(select(Rollout).where(Rollout.request_key == request_key)).one_or_none()
+    if known is not None and known.release != release:
+        raise Conflict(f"The idempotency key {request_key!r} was used for the release {known.release}.")
+    return None if known is None else _entry(known)

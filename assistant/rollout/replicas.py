@@ -36,7 +36,7 @@ class Replicas:
             rows = session.scalars(select(Replica).order_by(Replica.url))
             return [Wanted(row.url, row.draining, row.added_at) for row in rows]
 
-    def add(self, url: str, who: str) -> Wanted:
+    def add(self, url: str, who: str, why: str) -> Wanted:
         """Wants the vLLM at ``url``; again what was draining. InvalidRequest for what is no private address."""
         url = private_url(url)
         with self._database.write() as session:
@@ -46,20 +46,20 @@ class Replicas:
                 session.add(row)
             row.draining = False
             added = Wanted(row.url, row.draining, row.added_at)
-        self._ledger.note(who, "replica added", url)
+        self._ledger.note(who, "replica added", f"{url}: {why}")
         return added
 
-    def drain(self, url: str, who: str) -> None:
+    def drain(self, url: str, who: str, why: str) -> None:
         """Gives it no new calls. NotFound where it is not wanted."""
         with self._database.write() as session:
             self._get(session.get(Replica, url), url).draining = True
-        self._ledger.note(who, "replica draining", url)
+        self._ledger.note(who, "replica draining", f"{url}: {why}")
 
-    def remove(self, url: str, who: str) -> None:
+    def remove(self, url: str, who: str, why: str) -> None:
         """Lets it go once its calls have ended. NotFound where it is not wanted."""
         with self._database.write() as session:
             session.delete(self._get(session.get(Replica, url), url))
-        self._ledger.note(who, "replica removed", url)
+        self._ledger.note(who, "replica removed", f"{url}: {why}")
 
     @staticmethod
     def _get(row: Replica | None, url: str) -> Replica:

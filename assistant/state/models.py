@@ -129,7 +129,10 @@ class Feedback(Base):
 
 
 class AuditEntry(Base):
-    """Who did what, why and when. Rows are only ever added: triggers refuse anything else."""
+    """Who did what, why and when. Rows are only ever added: triggers refuse anything else.
+
+    ``request_key`` is the idempotency key of whoever asked for it.
+    """
 
     __tablename__ = "audit"
 
@@ -140,6 +143,7 @@ class AuditEntry(Base):
     rollout: Mapped[int | None] = mapped_column(_COUNTED)
     release: Mapped[str | None] = mapped_column(String(64))
     why: Mapped[str] = mapped_column(Text)
+    request_key: Mapped[str | None] = mapped_column(String(200), unique=True, index=True)
 
 
 class Replica(Base):

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from federation.aggregation.averaging import MeanCollector
 from federation.aggregation.base import Compatibility
-from federation.tensors import Part, Tensors
+from federation.tensors import Part, Tensors, part
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,10 @@ class FedSb:
         return frozenset({"core", "prompt"})
 
     def begin(self, current: Tensors, number: int) -> MeanCollector:
-        """See `Aggregation.begin`."""
+        """See `Aggregation.begin`. ValueError where ``current`` has no cores."""
+        if not any(part(name) == "core" for name in current):
+            raise ValueError(
+                "fed-sb trains r x r cores between the factors, and these weights have none: begin with a trainer that "
+                "makes them, or choose ffa-lora"
+            )
         return MeanCollector(current, self.trained(number))

@@ -23,7 +23,7 @@ ROBUST = Compatibility(
     robust=True,
     streaming=False,
     why={
-        "secure_aggregation": "it must see each update by itself. Choose norm-bounding, which devices do themselves",
+        "secure_aggregation": "it must see each update by itself. Choose ffa-lora with updates clipped on the devices",
         "noise": "one device may move it by more than a share of its bound. Choose norm-bounding, which is a mean",
         "mixed_ranks": "updates of different shapes cannot be compared. Choose stack-svd for devices of several ranks",
         "streaming": "it chooses among all updates of a round, and keeps them",

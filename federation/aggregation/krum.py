@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from federation.aggregation.base import Compatibility
 from federation.aggregation.gathering import PARTS, ROBUST, Gathering
+from federation.aggregation.options import check_count
 from federation.tensors import Part, Tensors
 
 
@@ -24,8 +25,13 @@ class Krum:
     compatibility: ClassVar[Compatibility] = ROBUST
 
     def __post_init__(self) -> None:
-        if self.liars < 0 or self.keep < 1:
-            raise ValueError(f"liars is 0 or more and keep 1 or more, not {self.liars} and {self.keep}")
+        check_count("liars", self.liars, least=0)
+        check_count("keep", self.keep, least=1)
+
+    @property
+    def fewest(self) -> int:
+        """How many updates a round needs: 2 f + 3 where f lie, as Krum's proof does, and as many as are kept."""
+        return max(2 * self.liars + 3, self.keep)
 
     def trained(self, number: int) -> frozenset[Part]:
         """See `Aggregation.trained`."""
@@ -33,16 +39,16 @@ class Krum:
 
     def begin(self, current: Tensors, number: int) -> KrumCollector:
         """See `Aggregation.begin`."""
-        return KrumCollector(current, self.liars, self.keep)
+        return KrumCollector(current, self)
 
 
 class KrumCollector(Gathering):
-    """See `Krum`. Needs 2 f + 3 updates where f lie, as its proof does, and as many as are kept."""
+    """See `Krum`."""
 
-    def __init__(self, current: Tensors, liars: int, keep: int) -> None:
+    def __init__(self, current: Tensors, krum: Krum) -> None:
         super().__init__(current)
-        self._liars, self._keep = liars, keep
-        self.fewest = max(2 * liars + 3, keep)
+        self._liars, self._keep = krum.liars, krum.keep
+        self.fewest = krum.fewest
 
     def choose(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """See `Gathering.choose`."""

@@ -1,6 +1,7 @@
 """Norm bounding (Sun et al. 2019, https://arxiv.org/abs/1911.07963): FFA-LoRA over updates of bounded norm.
 
-One device moves the mean by at most bound / devices. Where secure aggregation hides updates, devices bound their own.
+One device moves the mean by at most bound / devices. The server does the bounding, and so must see each update by
+itself: a device that lies would not bound its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from federation.aggregation.averaging import MeanCollector
 from federation.aggregation.base import Compatibility
 from federation.aggregation.layout import Arrays
+from federation.aggregation.options import check_number
 from federation.tensors import Part, Tensors
 
 _PARTS: frozenset[Part] = frozenset({"B", "prompt"})
@@ -26,13 +28,17 @@ class NormBounding:
     norm: float = 1.0
     name: ClassVar[str] = "norm-bounding"
     compatibility: ClassVar[Compatibility] = Compatibility(
+        secure_aggregation=False,
         robust=True,
-        why={"mixed_ranks": "every device needs the same A. Choose stack-svd for devices of several ranks"},
+        why={
+            "secure_aggregation": "the server cannot see the norm of a masked update, and whoever lies does not bound "
+            "its own. Choose ffa-lora with updates clipped on the devices, which holds honest ones to the bound",
+            "mixed_ranks": "every device needs the same A. Choose stack-svd for devices of several ranks",
+        },
     )
 
     def __post_init__(self) -> None:
-        if not self.norm > 0:
-            raise ValueError(f"the bound of the norm is above 0, not {self.norm}")
+        check_number("norm", self.norm, above=0.0, below=math.inf)
 
     def trained(self, number: int) -> frozenset[Part]:
         """See `Aggregation.trained`."""

@@ -6,6 +6,7 @@ a checkpoint can hold it; an empty one begins.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.aggregation.layout import Arrays
+from federation.aggregation.options import check_number
 from federation.tensors import Tensors
 
 State = Mapping[str, NDArray[np.float64]]
@@ -33,6 +35,9 @@ class FedAvg:
 
     learning_rate: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, above=0.0, below=math.inf)
+
     def step(self, state: State, current: Tensors, target: Tensors) -> tuple[Arrays, dict[str, NDArray[np.float64]]]:
         """See `ServerOptimizer.step`."""
         if self.learning_rate == 1.0:
@@ -49,6 +54,12 @@ class FedAdam:
     beta_1: float = 0.9
     beta_2: float = 0.99
     tau: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "tau"):
+            check_number(name, getattr(self, name), above=0.0, below=math.inf)
+        for name in ("beta_1", "beta_2"):
+            check_number(name, getattr(self, name), least=0.0, below=1.0)
 
     def step(self, state: State, current: Tensors, target: Tensors) -> tuple[Arrays, dict[str, NDArray[np.float64]]]:
         """See `ServerOptimizer.step`."""
@@ -73,7 +84,7 @@ OPTIMIZERS: dict[str, type[FedAvg | FedAdam]] = {"fedavg": FedAvg, "fedadam": Fe
 
 
 def create(name: str, **options: Any) -> ServerOptimizer:
-    """The optimizer ``name``; ValueError for another name or option."""
+    """The optimizer ``name``; ValueError for another name, option or value."""
     made = OPTIMIZERS.get(name)
     if made is None:
         raise ValueError(f"there is no server optimizer {name!r}: choose {' or '.join(OPTIMIZERS)}")

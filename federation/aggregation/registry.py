@@ -48,8 +48,14 @@ def check(
     mixed_ranks: bool = False,
     robust: bool = False,
     optimizer: str = "fedavg",
+    devices: int | None = None,
 ) -> None:
-    """Incompatible where ``aggregation`` cannot be combined with what is wanted."""
+    """Incompatible where ``aggregation`` cannot be combined with what is wanted, with ``devices`` in a round."""
+    if robust and secure_aggregation:
+        raise Incompatible(
+            "Robust aggregation does not go with secure aggregation: whoever guards against lying devices must see "
+            "each update by itself. Choose one of them; updates clipped on the devices hold honest ones to a bound."
+        )
     wanted = {"secure_aggregation": secure_aggregation, "noise": noise, "mixed_ranks": mixed_ranks, "robust": robust}
     for name, is_wanted in wanted.items():
         if is_wanted and not getattr(aggregation.compatibility, name):
@@ -60,6 +66,16 @@ def check(
             f"stack-svd does not go with {optimizer}: its factors turn from round to round, so their change is no "
             "gradient. Choose fedavg, or ffa-lora."
         )
+    if devices is not None and devices < (needed := fewest(aggregation)):
+        raise Incompatible(
+            f"{aggregation} needs {needed} devices in a round and {devices} are sampled: sample more, or lower liars "
+            "and keep."
+        )
+
+
+def fewest(aggregation: Aggregation) -> int:
+    """How many updates ``aggregation`` needs to come to a result."""
+    return aggregation.fewest if isinstance(aggregation, Krum) else 1
 
 
 def _made(name: str) -> Any:

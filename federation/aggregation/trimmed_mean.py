@@ -11,20 +11,20 @@ from scipy.stats import trim_mean
 
 from federation.aggregation.base import Compatibility
 from federation.aggregation.gathering import PARTS, ROBUST, Gathering
+from federation.aggregation.options import check_number
 from federation.tensors import Part, Tensors
 
 
 @dataclass(frozen=True)
 class TrimmedMean:
-    """``share`` of the devices is cut at either end of each coordinate: so many may lie."""
+    """``share`` of the devices, rounded down, is cut at either end of each coordinate: so many may lie."""
 
     share: float = 0.1
     name: ClassVar[str] = "trimmed-mean"
     compatibility: ClassVar[Compatibility] = ROBUST
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.share < 0.5:
-            raise ValueError(f"the share that is cut at either end is 0 to below 0.5, not {self.share}")
+        check_number("share", self.share, least=0.0, below=0.5)
 
     def trained(self, number: int) -> frozenset[Part]:
         """See `Aggregation.trained`."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from federation.aggregation.layout import trained_names
 from federation.aggregation.norm_bounding import norm_of
+from federation.aggregation.registry import fewest
 from federation.aggregation.weighting import bounded
 from federation.rounds.plan import Plan
 from federation.rounds.trainer import TrainReply
@@ -109,11 +110,12 @@ class Round:
     def close(self, asked: int, seconds: float, *, bytes_down: int = 0, bytes_up: int = 0) -> Summary:
         """Ends the round: the state moves on by it. TooFewDevices, and nothing moves, where too few answered."""
         plan = self.state.plan
-        if self.answered < plan.fewest:
+        if self.answered < plan.needed:
             raise TooFewDevices(self._why(asked))
         cohorts, optimizer, residuals, moved = {}, dict(self.state.optimizer), [], 0.0
         for name, tensors in self.cohorts.items():
-            if not self._chosen[name]:
+            if self._chosen[name] < fewest(self._algorithm):
+                # It rests: too few devices chose it for the algorithm to tell liars from others.
                 cohorts[name] = tensors
                 continue
             aggregate = self._collectors[name].finish()
@@ -129,7 +131,7 @@ class Round:
             "failed": dict(self._failed),
             "chosen": dict(self._chosen),
             **self._figures(),
-            "residual": max(residuals),
+            "residual": max(residuals, default=0.0),
             "update_norm": moved,
             "bytes_down": bytes_down,
             "bytes_up": bytes_up,
@@ -155,7 +157,7 @@ class Round:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._failed.items()))
         late = asked - self.answered - self._failed.total()
         return (
-            f"Round {self.number}: {self.answered} of {asked} devices answered and {self.state.plan.fewest} must"
+            f"Round {self.number}: {self.answered} of {asked} devices answered and {self.state.plan.needed} must"
             f" ({late} too late{', ' + reasons if reasons else ''}). Ask more devices, or allow more time."
         )
 

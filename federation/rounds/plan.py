@@ -49,7 +49,7 @@ class Plan(pydantic.BaseModel):
     def _fits_together(self) -> Self:
         if self.fewest > self.sampled:
             raise ValueError(f"{self.fewest} devices cannot answer where {self.sampled} are asked")
-        registry.check(self.algorithm, optimizer=self.optimizer)
+        registry.check(self.algorithm, optimizer=self.optimizer, devices=self.sampled)
         optimizers.create(self.optimizer, **self.optimizer_options)
         return self
 
@@ -62,6 +62,11 @@ class Plan(pydantic.BaseModel):
     def algorithm(self) -> Aggregation:
         """The aggregation, configured."""
         return registry.create(self.aggregation, **self.aggregation_options)
+
+    @property
+    def needed(self) -> int:
+        """How many devices must answer in a round: ``fewest``, and as many as the aggregation needs."""
+        return max(self.fewest, registry.fewest(self.algorithm))
 
     @property
     def server_optimizer(self) -> ServerOptimizer:

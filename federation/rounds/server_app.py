@@ -74,7 +74,7 @@ def _round(grid: Grid, state: State, attempt: int, watcher: Watcher) -> Summary:
     current = Round(state)
     plan = state.plan
     started = time.monotonic()
-    nodes = _nodes(grid, plan.fewest, started + plan.deadline)
+    nodes = _nodes(grid, plan.needed, started + plan.deadline)
     devices = sample(nodes, plan, current.number, attempt)
     watcher.asked(current.number, len(devices))
     content = wire.request(current.cohorts, current.config)

@@ -57,7 +57,8 @@ class Starting(Protocol):
 def begin(folder: Path, spec: Spec, parent: Release | None = None) -> None:
     """Keeps a run that has not begun in ``folder``; it goes on from ``parent`` where there is one.
 
-    FileExistsError where there is a run already; ValueError where the parent's adapters have another shape.
+    FileExistsError where there is a run already; ValueError where the parent's adapters have another shape, and
+    where the aggregation finds nothing to train.
     """
     if (folder / SPEC).exists():
         raise FileExistsError(f"There is a run in {folder} already: resume it, or give this one another name.")
@@ -72,6 +73,8 @@ def begin(folder: Path, spec: Spec, parent: Release | None = None) -> None:
                     "give its rank, alpha and soft prompt."
                 )
         cohorts = dict(parent.cohorts)
+    for tensors in cohorts.values():
+        spec.plan.algorithm.begin(tensors, 1)  # which refuses weights that it cannot train
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     save(folder, State(spec.plan, dict(cohorts)))
     (folder / SPEC).write_text(spec.model_dump_json(indent=1) + "\n", encoding="utf-8")

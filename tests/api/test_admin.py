@@ -40,8 +40,9 @@ async def start(client: httpx.AsyncClient, release: str = GOOD, **more: Any) -> 
     return await client.post("/admin/rollouts", json={"release": release, "reason": "round 5", **more}, headers=headers)
 
 
-async def act(client: httpx.AsyncClient, action: str, reason: str = "a reason") -> httpx.Response:
-    return await client.post(f"/admin/rollouts:{action}", json={"reason": reason})
+async def act(client: httpx.AsyncClient, action: str, reason: str = "a reason", key: str = "") -> httpx.Response:
+    headers = {"idempotency-key": key} if key else {}
+    return await client.post(f"/admin/rollouts:{action}", json={"reason": reason}, headers=headers)
 
 
 async def test_a_release_goes_out_and_comes_back(admin: httpx.AsyncClient):
@@ -64,6 +65,24 @@ async def test_the_same_idempotency_key_starts_one_rollout(admin: httpx.AsyncCli
     one, two = await start(admin, key="k-1"), await start(admin, key="k-1")
     assert one.json() == two.json()
     assert (await start(admin)).status_code == 409
+
+
+async def test_every_change_is_made_once_however_often_it_is_sent(admin: httpx.AsyncClient):
+    await start(admin, steps=[10, 50, 100], manual=True)
+    for at, action in enumerate(("pause", "resume", "advance", "promote", "rollback")):
+        one, two = await act(admin, action, key=f"k-{at}"), await act(admin, action, key=f"k-{at}")
+        assert (one.status_code, one.json()) == (two.status_code, two.json()) == (200, one.json())
+    lines = (await admin.get("/admin/audit")).json()
+    assert [line["what"] for line in reversed(lines)] == ["start", "pause", "resume", "advance", "promote", "rollback"]
+    used = await act(admin, "rollback", key="k-3")
+    assert (used.status_code, used.json()["error"]["code"]) == (409, "conflict")
+
+
+async def test_a_start_that_is_sent_again_does_not_pass_the_gate_again(admin: httpx.AsyncClient):
+    override = {"override": "a drill", "key": "k-1"}
+    one = await start(admin, BAD, **override)
+    assert (await start(admin, BAD, key="k-1")).json() == one.json()
+    assert [line["what"] for line in (await admin.get("/admin/audit")).json()] == ["start", "gate overridden"]
 
 
 async def test_a_closed_gate_names_its_figures_and_an_override_is_audited(admin: httpx.AsyncClient):
@@ -95,10 +114,16 @@ async def test_what_is_no_rollout_is_refused(admin: httpx.AsyncClient, body: dic
 
 async def test_replicas_are_added_drained_and_removed(admin: httpx.AsyncClient):
     url = "http://127.0.0.1:8101"
-    assert [one["url"] for one in (await admin.post("/admin/replicas", json={"url": f"{url}/"})).json()] == [url]
-    assert (await admin.post("/admin/replicas:drain", json={"url": url})).json()[0]["draining"]
-    assert (await admin.post("/admin/replicas:remove", json={"url": url})).json() == []
-    assert (await admin.post("/admin/replicas:remove", json={"url": url})).status_code == 404
+    asked = {"url": url, "reason": "a second GPU"}
+    for _ in range(2):
+        added = await admin.post("/admin/replicas", json={**asked, "url": f"{url}/"})
+        assert [one["url"] for one in added.json()] == [url]
+    assert (await admin.post("/admin/replicas:drain", json=asked)).json()[0]["draining"]
+    assert (await admin.post("/admin/replicas:remove", json=asked)).json() == []
+    assert (await admin.post("/admin/replicas:remove", json=asked)).status_code == 404
+    assert (await admin.post("/admin/replicas", json={"url": url})).status_code == 400
+    told = [(line["what"], line["why"]) for line in (await admin.get("/admin/audit")).json()]
+    assert told[:2] == [(f"replica {what}", f"{url}: a second GPU") for what in ("removed", "draining")]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +131,7 @@ async def test_replicas_are_added_drained_and_removed(admin: httpx.AsyncClient):
     ["http://8.8.8.8:80", "https://10.0.0.1:1", "http://example.com:1", "file:///etc/passwd", "http://u:p@10.0.0.1"],
 )
 async def test_a_replica_on_the_open_network_is_refused(admin: httpx.AsyncClient, url: str):
-    assert (await admin.post("/admin/replicas", json={"url": url})).status_code == 400
+    assert (await admin.post("/admin/replicas", json={"url": url, "reason": "r"})).status_code == 400
 
 
 async def test_other_keys_and_no_key_are_refused(tmp_path: Path):

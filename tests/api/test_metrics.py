@@ -11,7 +11,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from assistant.dialogue.types import Objection, Stage
+from assistant.api.meter import MOST_RELEASES, Metrics
+from assistant.dialogue.types import Objection, Stage, Usage
 from assistant.errors import EngineTimeout
 from tests.api.fakes import PLAN, FakeEngine, ScriptedAssistant, app_with, client_of, served
 from tests.api.test_chat import USER, frames
@@ -133,6 +134,36 @@ async def test_no_client_can_add_a_label(tmp_path: Path) -> None:
     assert {name for name, _ in added} == {"requests_total", "requests_created"}
     routes = {labels[0] for _, labels in added}
     assert routes <= {"none", "/metrics", "/v1/items/{item_id}", "/v1/models/{model_id}", "/static"}
+
+
+async def test_turns_tokens_and_residency_are_told_by_release_and_arm(tmp_path: Path) -> None:
+    app = whole_app(tmp_path)
+    metrics: Metrics = app.state.serving.metrics
+    async with client_of(app) as client:
+        await ask(client)
+        metrics.spoke("canary", "a" * 64, Usage(10, 3))
+        metrics.spoke("control", None, None)
+        found = await figures(client)
+    assert found["release_turns_total", ("live", "done", "base")] == 1
+    assert found["release_tokens_total", ("live", "prompt", "base")] > 0
+    assert found["release_turns_total", ("canary", "done", "a" * 12)] == 1
+    assert found["release_tokens_total", ("canary", "completion", "a" * 12)] == 3
+    assert found["release_turns_total", ("control", "failed", "base")] == 1
+    metrics.resident(["a" * 64, "a" * 64, "b" * 64])
+    kept = {one.labels["release"]: one.value for family in metrics.residency.collect() for one in family.samples}
+    assert kept == {"a" * 12: 2, "b" * 12: 1}
+
+
+def test_however_many_releases_there_were_only_the_latest_have_labels() -> None:
+    metrics = Metrics()
+    for at in range(3 * MOST_RELEASES):
+        metrics.spoke("live", f"{at:064d}"[::-1], Usage(1, 1))
+        metrics.resident([f"{at:064d}"[::-1]])
+    families = (metrics.spoken, metrics.release_tokens, metrics.residency)
+    for counted, most in zip(families, (MOST_RELEASES, MOST_RELEASES, 1), strict=True):
+        labels = {one.labels["release"] for family in counted.collect() for one in family.samples}
+        assert len(labels) == most
+        assert f"{3 * MOST_RELEASES - 1:064d}"[::-1][:12] in labels
 
 
 def contents(folder: Path) -> list[str]:

@@ -19,6 +19,12 @@ def run(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.fixture(autouse=True)
+def home(own_home, with_mlflow):
+    """A home whose MLflow has its tables."""
+    return with_mlflow(own_home)
+
+
 @pytest.fixture
 def two(tmp_path):
     """The digests of two releases that are registered, the second one made from the first."""

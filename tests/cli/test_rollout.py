@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -51,6 +53,52 @@ def test_a_release_is_taken_out_and_back(rollout: Shell):
     assert [one["state"] for one in json.loads(rollout("history", "--json").stdout)] == ["promoted", "promoted"]
     assert "round 5" in rollout("audit").stdout
     assert "aaaaaaaaaaaa" in rollout("history").stdout
+
+
+def test_a_manual_canary_waits_for_a_person_at_each_step(rollout: Shell):
+    rollout("start", DIGEST, "-m", "round 5", "--steps", "5,100", "--manual")
+    assert "running, manual" in rollout("status").stdout
+    assert "step 2 of 2" in rollout("advance", "-m", "no complaints").stdout
+    assert "promoted" in rollout("advance", "-m", "none still").stdout
+    assert json.loads(rollout("status", "--json").stdout)["live"] == DIGEST
+
+
+def test_a_shadow_is_told_of_without_measures(rollout: Shell):
+    assert "running, shadow" in rollout("start", DIGEST, "-m", "round 5", "--shadow").stdout
+    shown = rollout("status").stdout
+    assert "in the shadow: 0 turns, 0 errors" in shown
+    assert "acceptance" not in shown
+    assert "0 % of callers" in shown
+    assert "is never shown" in rollout("promote", "-m", "sure").stderr
+
+
+def test_watch_goes_on_until_the_rollout_has_ended(rollout: Shell, monkeypatch: pytest.MonkeyPatch):
+    rollout("start", DIGEST, "-m", "round 5")
+    monkeypatch.setattr("assistant.cli.rollout.time.sleep", lambda _: rollout("promote", "-m", "sure"))
+    shown = rollout("watch").stdout
+    assert f"live: {DIGEST}" in shown
+
+
+def test_a_rollback_whose_answer_is_lost_is_not_made_twice(rollout: Shell, monkeypatch: pytest.MonkeyPatch):
+    for digest in (DIGEST, "b" * 64):
+        rollout("start", digest, "-m", "round 5")
+        rollout("promote", "-m", "sure")
+    rollout("start", "c" * 64, "-m", "round 7")
+    sent = httpx.Client.request
+    keys: list[str] = []
+
+    def lost(client: httpx.Client, *arguments: Any, **more: Any) -> httpx.Response:
+        answer = sent(client, *arguments, **more)
+        keys.append(more["headers"]["idempotency-key"])
+        if len(keys) == 1:
+            raise httpx.RemoteProtocolError("the server left")
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(httpx.Client, "request", lost)
+        assert "rolled_back" in rollout("rollback", "-m", "worse").stdout
+    assert keys == [keys[0]] * 2
+    assert json.loads(rollout("status", "--json").stdout)["live"] == "b" * 64
 
 
 def test_watch_ends_where_nothing_is_under_way(rollout: Shell):

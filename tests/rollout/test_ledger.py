@@ -74,6 +74,35 @@ def test_the_same_key_starts_one_rollout(ledger: Ledger):
         ledger.start("r-2", Plan(), WHO, "", request_key="k")
 
 
+@pytest.mark.parametrize("action", ["pause", "resume", "step_on", "promote", "roll_back"])
+def test_a_change_that_is_asked_for_twice_by_one_key_is_made_once(ledger: Ledger, action: str):
+    ledger.start("r-0", Plan(), WHO, "")
+    ledger.promote(WHO, "")
+    ledger.start("r-1", Plan(), WHO, "")
+    if action == "resume":
+        ledger.pause(WHO, "")
+    act = getattr(ledger, action)
+    one = act(WHO, "a reason", "k")
+    traffic, told = ledger.traffic(), ledger.audit()
+    assert act(WHO, "a reason", "k") == one
+    assert (ledger.traffic(), ledger.audit()) == (traffic, told)
+    other = "pause" if action != "pause" else "promote"
+    with pytest.raises(Conflict, match="'k' was used before"):
+        getattr(ledger, other)(WHO, "", "k")
+
+
+def test_a_rollback_sent_twice_takes_only_the_canary_away_and_an_old_pause_holds_nothing_up(ledger: Ledger):
+    ledger.start("r-0", Plan(), WHO, "")
+    ledger.promote(WHO, "")
+    ledger.start("r-1", Plan(), WHO, "")
+    ledger.pause(WHO, "", "k-1")
+    ledger.resume(WHO, "", "k-2")
+    assert ledger.pause(WHO, "", "k-1").state == "running"
+    for _ in range(3):
+        ledger.roll_back(WHO, "worse", "k-3")
+    assert ledger.traffic().live == "r-0"
+
+
 def test_what_cannot_be_done_says_why(ledger: Ledger):
     with pytest.raises(Conflict, match="No rollout is under way"):
         ledger.promote(WHO, "")
@@ -97,6 +126,25 @@ def test_what_cannot_be_done_says_why(ledger: Ledger):
 def test_steps_rise_to_everyone(steps: tuple[float, ...]):
     with pytest.raises(InvalidRequest, match="rise"):
         Plan(steps)
+
+
+def test_a_person_takes_a_canary_step_by_step_to_live(ledger: Ledger):
+    ledger.start("r-1", Plan((10.0, 50.0, 100.0), manual=True), WHO, "")
+    entries = [ledger.step_on("key 1", f"look {at}") for at in range(3)]
+    assert [(entry.state, entry.step) for entry in entries] == [("running", 1), ("running", 2), ("promoted", 2)]
+    assert ledger.traffic().live == "r-1"
+    told = [(line.who, line.what, line.why) for line in reversed(ledger.audit())]
+    assert told[1:] == [("key 1", what, f"look {at}") for at, what in enumerate(["advance", "advance", "promote"])]
+    with pytest.raises(Conflict, match="No rollout is under way"):
+        ledger.step_on(WHO, "")
+    ledger.start("r-2", Plan(), WHO, "")
+    ledger.pause(WHO, "")
+    with pytest.raises(Conflict, match="resume it first"):
+        ledger.step_on(WHO, "")
+    ledger.roll_back(WHO, "")
+    ledger.start("r-2", Plan(shadow=True), WHO, "")
+    with pytest.raises(Conflict, match="shadow"):
+        ledger.step_on(WHO, "")
 
 
 def test_a_paused_canary_stays_where_it_is(ledger: Ledger):

@@ -148,16 +148,16 @@ async def test_before_the_live_release_is_loaded_callers_are_told_to_wait(stage:
 async def test_replicas_come_and_go(stage: Stage, database: Database):
     digest = stage.release(1)
     replicas = Replicas(database, stage.ledger)
-    replicas.remove(URLS[1], WHO)
+    replicas.remove(URLS[1], WHO, "a reason")
     await promote(stage, digest)
     assert stage.held() == [{digest}, set()]
-    replicas.add(URLS[1], WHO)
+    replicas.add(URLS[1], WHO, "a reason")
     await stage.reconciler.step()
     assert stage.held() == [{digest}, {digest}]
-    replicas.drain(URLS[0], WHO)
+    replicas.drain(URLS[0], WHO, "a reason")
     await stage.reconciler.step()
     assert not stage.router.fleet.replicas[URLS[0]].holds("sotto")
-    replicas.remove(URLS[0], WHO)
+    replicas.remove(URLS[0], WHO, "a reason")
     await stage.reconciler.step()
     assert list(stage.router.fleet.replicas) == [URLS[1]]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from federation.aggregation.base import Aggregate
 from federation.aggregation.krum import scores
 from federation.aggregation.norm_bounding import clipped, norm_of
 from federation.aggregation.products import products
-from federation.aggregation.registry import NAMES, Incompatible, check, create
+from federation.aggregation.registry import NAMES, Incompatible, check, create, fewest, options
 from federation.aggregation.stack_svd import factors
 from federation.tensors import Tensors
 from tests.federation.aggregation.making import INTO, MODULES, OUT, RANK, adapter, change
@@ -207,7 +210,12 @@ def test_krum_needs_as_many_updates_as_its_proof():
     ("name", "wanted", "instead"),
     [
         ("stack-svd", {"secure_aggregation": True}, "ffa-lora"),
-        ("median", {"secure_aggregation": True}, "norm-bounding"),
+        ("median", {"secure_aggregation": True}, "ffa-lora"),
+        ("norm-bounding", {"secure_aggregation": True}, "clipped on the devices"),
+        ("trimmed-mean", {"secure_aggregation": True, "robust": True}, "Choose one of them"),
+        ("norm-bounding", {"secure_aggregation": True, "robust": True}, "Choose one of them"),
+        ("ffa-lora", {"secure_aggregation": True, "robust": True}, "Choose one of them"),
+        ("krum", {"devices": 4}, r"liars=1.*needs 5 devices"),
         ("krum", {"noise": True}, "norm-bounding"),
         ("ffa-lora", {"mixed_ranks": True}, "stack-svd"),
         ("fedit", {"robust": True}, "trimmed-mean"),
@@ -232,12 +240,52 @@ def test_unknown_names_and_options_are_refused_with_those_there_are():
         create("fedprox")
     with pytest.raises(ValueError, match="liars"):
         create("krum", attackers=1)
-    for bad in ({"share": 0.5}, {"share": -0.1}):
-        with pytest.raises(ValueError, match="share"):
-            create("trimmed-mean", **bad)
-    with pytest.raises(ValueError, match="above 0"):
-        create("norm-bounding", norm=0.0)
     assert registry.DEFAULT == "ffa-lora"
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "values", "said"),
+    [
+        ("trimmed-mean", "share", (0.5, -0.1, 1), "share is a finite number of 0 or more and below 0.5"),
+        ("krum", "liars", (-1, 0.5), "liars is a whole number of 0 or more"),
+        ("krum", "keep", (0, 1.5), "keep is a whole number of 1 or more"),
+        ("norm-bounding", "norm", (0.0, -1, float("inf")), "norm is a finite number above 0"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_its_option(name: str, option: str, values: Any, said: str):
+    for value in (*values, float("nan"), "1", None, True, [1]):
+        with pytest.raises(ValueError, match=said):
+            create(name, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("liars", "keep", "needed"), [(0, 1, 3), (1, 1, 5), (2, 4, 7), (1, 9, 9)], ids=["none", "one", "two", "many kept"]
+)
+def test_krum_names_how_many_devices_it_needs(liars: int, keep: int, needed: int):
+    krum = create("krum", liars=liars, keep=keep)
+    assert fewest(krum) == needed
+    check(krum, devices=needed)
+    with pytest.raises(Incompatible, match=f"{needed} devices in a round and {needed - 1} are sampled"):
+        check(krum, devices=needed - 1)
+
+
+def test_cores_are_not_averaged_where_there_are_none():
+    with pytest.raises(ValueError, match="these weights have none.*choose ffa-lora"):
+        create("fed-sb").begin(adapter(core=False), 1)
+
+
+def test_the_documentation_says_what_goes_with_what():
+    document = Path(__file__).parents[3].joinpath("docs", "federation.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(r"^\| `([a-z-]+)`(?: \(default\))? \|(?:[^|]*\|){2}([^|]*)\|[^|]*\|$", document, re.MULTILINE)
+    )
+    assert set(rows) == set(NAMES)
+    for name, goes_with in rows.items():
+        compatibility = create(name).compatibility
+        assert ("secure aggregation" in goes_with) == compatibility.secure_aggregation, name
+        assert ("noise" in goes_with) == compatibility.noise, name
+        assert ("mixed ranks" in goes_with) == compatibility.mixed_ranks, name
+        assert all(f"`{option}`" in document for option in options(name))
 
 
 def _mean_products(updates: Sequence[Tensors]) -> dict[str, np.ndarray]:

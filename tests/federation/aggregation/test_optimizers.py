@@ -40,6 +40,22 @@ def test_unknown_optimizers_and_options_are_refused():
         create("fedadam", rate=1.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "values", "said"),
+    [
+        ("fedavg", "learning_rate", (0.0, -1.0), "learning_rate is a finite number above 0"),
+        ("fedadam", "learning_rate", (0, float("inf")), "learning_rate is a finite number above 0"),
+        ("fedadam", "tau", (0.0, -1e-3), "tau is a finite number above 0"),
+        ("fedadam", "beta_1", (1.0, -0.1), "beta_1 is a finite number of 0 or more and below 1"),
+        ("fedadam", "beta_2", (1, 2.0), "beta_2 is a finite number of 0 or more and below 1"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_its_option(name, option, values, said):
+    for value in (*values, float("nan"), "0.5", None, True):
+        with pytest.raises(ValueError, match=said):
+            create(name, **{option: value})
+
+
 @given(st.integers(0, 10**9), st.integers(1, 1000))
 def test_no_device_weighs_more_than_the_bound_or_less_than_one(examples: int, most: int):
     assert 1 <= bounded(examples, most) <= most

@@ -14,13 +14,13 @@ import httpx
 import pytest
 
 from federation.releases.errors import RegistryUnavailable, ReleaseNotFound, ReleaseRefused
-from federation.releases.registry import Registry
+from federation.releases.registry import Registry, tracking
 from tests.federation.releases.making import make
 
 
 @pytest.fixture
-def registry(tmp_path):
-    return Registry(tmp_path / "home")
+def registry(tmp_path, with_mlflow):
+    return Registry(with_mlflow(tmp_path / "home"))
 
 
 def registered(registry: Registry, tmp_path: Path, seed: int = 0, **changes):
@@ -97,12 +97,12 @@ def test_a_registry_that_is_away_is_a_clear_error(tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, with_mlflow):
     """A real MLflow tracking server on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.sqlite'}"]
+    command += ["--backend-store-uri", tracking(with_mlflow(tmp_path / "server"))[0]]
     command += ["--artifacts-destination", str(tmp_path / "server-artifacts")]
     with (tmp_path / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)

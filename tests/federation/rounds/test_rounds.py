@@ -63,10 +63,8 @@ def test_a_sample_holds_no_device_twice_and_does_not_depend_on_their_order(nodes
     assert found == sample(sorted(nodes, reverse=True), given_plan, number)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "fed-sb"])  # synthetic adapters have no cores
 def test_every_aggregation_runs(tmp_path: Path, name: str):
-    if name == "fed-sb":
-        pytest.skip("the synthetic adapter has no core")
     options = {"krum": {"liars": 1, "keep": 3}}.get(name, {})
     state = run(tmp_path, plan(aggregation=name, aggregation_options=options))
     assert state.finished
@@ -108,6 +106,27 @@ def test_too_few_answers_end_the_run_with_the_reasons(tmp_path: Path):
         run(tmp_path, broken=DEVICES)
     with pytest.raises(TooFewDevices, match="0 of 2 devices answered"):
         run(tmp_path, plan(deadline=0.5), DEVICES[:2])
+
+
+def test_krum_needs_as_many_answers_as_its_proof_however_few_the_plan_takes(tmp_path: Path):
+    krum = {"aggregation": "krum", "aggregation_options": {"liars": 2}}
+    with pytest.raises(ValueError, match="needs 7 devices in a round and 6 are sampled"):
+        plan(**krum, sampled=6)
+    with pytest.raises(TooFewDevices, match="6 of 8 devices answered and 7 must"):
+        run(tmp_path, plan(**krum), DEVICES[:8], broken=DEVICES[:2])
+
+
+def test_a_cohort_that_too_few_chose_for_the_algorithm_rests():
+    made, given_plan = trainer(), plan(aggregation="krum", cohorts=2, rounds=1)
+    state = began(given_plan)
+    current = Round(state)
+    before = dict(current.cohorts)
+    for at, device in enumerate(DEVICES[:8]):
+        cohort = "c0" if at < 5 else "c1"
+        current.take(device, made.train(device, {cohort: before[cohort]}, current.config))
+    assert current.close(8, 1.0)["chosen"] == {"c0": 5, "c1": 3}
+    assert same(state.cohorts["c1"], before["c1"])
+    assert not same(state.cohorts["c0"], before["c0"])
 
 
 def test_stragglers_are_dropped_at_the_deadline_and_reported(tmp_path: Path):

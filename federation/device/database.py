@@ -45,6 +45,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             SELECT at, item, verdict FROM events AS e
             WHERE NOT EXISTS (SELECT 1 FROM verdicts AS v WHERE v.item = e.item AND v.at = e.at)""",
     ),
+    ("ALTER TABLE impressions ADD COLUMN reply TEXT",),
 )
 """What brings a file from version n to n + 1; the file's ``user_version`` counts those done."""
 

@@ -13,11 +13,12 @@ from federation.rounds.trainer import TrainConfig
 from retrieval.bundled import bundled_items
 from tests.federation.device.making import tiny
 
+ANYTIME = {"idle_only": False, "on_battery": True, "memory_mb": 1 << 14}
 CONFIG = TrainConfig(1, 0, frozenset({"B", "prompt"}), 2.0, 1, 2, 0.01)
 
 
 def test_a_device_trains_on_its_own_store_as_it_grows(tmp_path: Path):
-    made = device_trainer(str(tmp_path), str(tiny(tmp_path)), rank=2, alpha=4.0, soft_prompt=1)
+    made = device_trainer(str(tmp_path), str(tiny(tmp_path)), rank=2, alpha=4.0, soft_prompt=1, limits=ANYTIME)
     start = {"global": made.initial(0)}
     with pytest.raises(ValueError, match="three"):
         made.train("1", start, CONFIG)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from federation.device.examples import choices
+from federation.device.experience import Experience
 from federation.device.training import LocalTrainer, quality
 from federation.device.tuner import Tuner
 from federation.lora import LoraShape
@@ -51,7 +52,7 @@ def test_a_new_adapter_without_soft_prompt_changes_nothing(folder: Path):
     plain = Tuner(folder, LORA)
     plain.put(plain.initial(0))
     for example in EXAMPLES:
-        found, base = plain.log_probabilities(example), plain.log_probabilities(example, bare=True)
+        found, base = plain.log_probabilities(example), plain.log_probabilities(example, depth=0)
         np.testing.assert_allclose(found, base, atol=1e-6)
 
 
@@ -66,11 +67,11 @@ def test_training_lowers_the_loss(tuner: Tuner):
 @pytest.mark.parametrize("parts", [("B", "prompt"), ("A",), ("prompt",), ("A", "B", "prompt")])
 def test_only_the_parts_asked_for_change_and_the_base_model_never(tuner: Tuner, parts: tuple[Part, ...]):
     start = {name: array + 0.1 for name, array in tuner.initial(0).items()}
-    base = [quality(tuner.log_probabilities(one, bare=True), 0) for one in EXAMPLES]
+    base = [quality(tuner.log_probabilities(one, depth=0), 0) for one in EXAMPLES]
     after = trained(tuner, start, config(*parts))
     for name, array in after.items():
         assert np.array_equal(array, start[name]) == (part(name) not in parts)
-    assert [quality(tuner.log_probabilities(one, bare=True), 0) for one in EXAMPLES] == base
+    assert [quality(tuner.log_probabilities(one, depth=0), 0) for one in EXAMPLES] == base
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_others(tuner: Tuner):
@@ -99,7 +100,7 @@ def test_training_ends_when_its_time_is_up(tuner: Tuner, monkeypatch: pytest.Mon
 def test_padding_and_company_change_no_prediction(tuner: Tuner):
     tuner.put({name: array + 0.05 for name, array in tuner.initial(0).items()})
     with torch.no_grad():
-        together = tuner._logits(EXAMPLES)
+        together = tuner._logits(EXAMPLES, tuner._soft(1))
     for row, example in zip(together, EXAMPLES, strict=True):
         alone = torch.log_softmax(row[: len(example.candidates)].double(), 0)
         np.testing.assert_allclose(alone.numpy(), tuner.log_probabilities(example), atol=1e-4)
@@ -112,7 +113,7 @@ def test_a_core_between_frozen_factors_learns_alone(folder: Path):
     cored.put(start)
     before = loss(cored)
     np.testing.assert_allclose(
-        cored.log_probabilities(EXAMPLES[0]), cored.log_probabilities(EXAMPLES[0], bare=True), atol=1e-6
+        cored.log_probabilities(EXAMPLES[0]), cored.log_probabilities(EXAMPLES[0], depth=0), atol=1e-6
     )
     after = trained(cored, start, config("core", steps=15))
     assert loss(cored) < before
@@ -140,7 +141,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tuner: Tuner, fault: str):
 
 def test_what_leaves_the_device_is_the_change_of_the_parts_and_figures(tuner: Tuner):
     people = {"7": history(0), "8": history(1)}
-    local = LocalTrainer(tuner, ITEMS, people.__getitem__, negatives=5)
+    local = LocalTrainer(tuner, ITEMS, lambda device: Experience(people[device]), negatives=5)
     start = local.initial(0)
     cohorts: Mapping[str, Tensors] = {"global": start, "c0": {name: array + 0.3 for name, array in start.items()}}
     found = local.train("7", cohorts, config("B", "prompt"))
@@ -153,7 +154,7 @@ def test_what_leaves_the_device_is_the_change_of_the_parts_and_figures(tuner: Tu
     other = local.train("8", cohorts, config("B", "prompt"))
     assert any(not np.array_equal(found.update[name], other.update[name]) for name in found.update)
     with pytest.raises(ValueError, match="three"):
-        LocalTrainer(tuner, ITEMS, lambda _: history()[:2]).train("7", cohorts, config())
+        LocalTrainer(tuner, ITEMS, lambda _: Experience(history()[:2])).train("7", cohorts, config())
 
 
 def test_the_test_event_changes_nothing_that_leaves_the_device(tuner: Tuner):
@@ -161,7 +162,7 @@ def test_the_test_event_changes_nothing_that_leaves_the_device(tuner: Tuner):
     swapped = (*events[:-1], type(events[-1])(events[-1].at, "i39", "liked"))
     start = {"global": tuner.initial(0)}
     one, two = (
-        LocalTrainer(tuner, ITEMS, lambda _, given=given: given, negatives=5).train("7", start, config())
+        LocalTrainer(tuner, ITEMS, lambda _, given=given: Experience(given), negatives=5).train("7", start, config())
         for given in (events, swapped)
     )
     assert all(np.array_equal(one.update[name], two.update[name]) for name in one.update)

@@ -58,7 +58,7 @@ class Tuner:
         self._embeddings: Tensor = base.get_input_embeddings().weight
         self._heads: Tensor = base.get_output_embeddings().weight
         self._labels = torch.tensor(label_ids(self.tokenizer, len(RANK_LABELS)))
-        self._replies = replies
+        self.replies = replies
         self._adapters = [Adapter(self._peft, "a0", tokens, core=core)]
 
     @property
@@ -94,7 +94,7 @@ class Tuner:
         where there are any.
         """
         trained = {name: one for name, one in self._adapters[-1].parameters.items() if part(name) in config.parts}
-        taught = replies if self._replies else ()
+        taught = replies if self.replies else ()
         return Descent(trained, _batches(choices, taught, config.batch, seed), self._loss, config)
 
     def train(
@@ -131,7 +131,7 @@ class Tuner:
         soft = self._soft(self.depth)
         targets = torch.tensor([example.chosen for example in batch.choices])
         loss = nn.functional.cross_entropy(self._logits(batch.choices, soft), targets, reduction="none").mean()
-        return loss if batch.reply is None else loss + self._replies * self._reply_loss(batch.reply, soft)
+        return loss if batch.reply is None else loss + self.replies * self._reply_loss(batch.reply, soft)
 
     def _reply_loss(self, reply: ReplyExample, soft: Tensor) -> Tensor:
         """The mean cross-entropy of the reply's tokens and of the end behind them, in nats."""

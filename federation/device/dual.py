@@ -93,7 +93,7 @@ class PersonalFiles:
             return Personal(tensors=kept.tensors, **{**kept.about, "ground": Ground(**kept.about["ground"])})
         except (KeyError, TypeError) as error:
             raise DamagedFile(
-                f"The personal pair in {self._folder} is another version's: `sotto device delete` forgets it."
+                f"The personal pair in {self._folder} is another version's: `sotto device tune` makes a new one."
             ) from error
 
     def delete(self) -> bool:

@@ -72,7 +72,7 @@ class TensorFile:
         self._sweep()
 
     def _damaged(self, how: str) -> DamagedFile:
-        return DamagedFile(f"{self._json} is damaged, {how}. `sotto device delete` forgets it; then train again.")
+        return DamagedFile(f"{self._json} is damaged, {how}. `sotto device tune` makes a new one.")
 
     def _tensors(self, digest: str) -> Path:
         return self._folder / f"{self._name}-{digest[:16]}.safetensors"

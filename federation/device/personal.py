@@ -16,6 +16,7 @@ from federation.device.cohorts import choose
 from federation.device.dual import Ground, Personal, PersonalFiles
 from federation.device.examples import Example
 from federation.device.experience import Lessons
+from federation.device.files import DamagedFile
 from federation.device.limits import Deadline, Limits, must_stop
 from federation.device.training import quality
 from federation.device.tuner import Tuner
@@ -141,7 +142,10 @@ class _Run:
         return Personal(tensors, self._config.scale * rank, self._ground, step, loss, self._without, loss)
 
     def _resume(self) -> None:
-        kept = self._files.training.load()
+        try:
+            kept = self._files.training.load()
+        except DamagedFile:
+            kept = None  # what is lost is time
         if kept is None or kept.about["identity"] != self._identity:
             return
         state = {name: one for name, one in kept.tensors.items() if not name.startswith(_BEST)}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from federation.device.base import Event
+from federation.tensors import Tensors
 from retrieval.item import Item
 from tests.engine.models import make_model
 
@@ -23,3 +26,9 @@ def history(genre: int = 0, count: int = 8) -> tuple[Event, ...]:
 def tiny(folder: Path) -> Path:
     """A random model of two layers."""
     return make_model(folder / "model")
+
+
+def random_like(tensors: Tensors, seed: int, scale: float = 0.3) -> dict[str, np.ndarray]:
+    """Weights of the shapes of ``tensors`` that change the model's answers."""
+    draw = np.random.default_rng(seed)
+    return {name: (scale * draw.normal(size=one.shape)).astype(np.float32) for name, one in tensors.items()}

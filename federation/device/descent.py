@@ -61,7 +61,7 @@ class Descent(Generic[Batch]):
             for name, one in self._parameters.items():
                 loss = loss + self._proximal / 2 * ((one - self._start[name]) ** 2).sum()
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._optimizer.step()
             self.steps += 1
         finally:

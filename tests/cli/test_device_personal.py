@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,19 @@ from federation.lora import LoraShape
 from federation.releases.base import read_base
 from federation.releases.package import write_release
 from retrieval.bundled import open_catalogue
-from tests.federation.device.making import ITEMS, history, random_like, tiny
+from tests.federation.device.making import ITEMS, at_ease, history, random_like, tiny
 
 SHORT = ["--now", "--on-battery", "--memory", 1 << 20, "--rank", 2, "--soft-prompt", 2, "--batch", 1]
-SHORT += ["--steps", 5, "--learning-rate", 0.02]
+SHORT += ["--steps", 5, "--learning-rate", 0.005]
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_ease(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
@@ -79,7 +85,7 @@ def test_a_pair_on_the_base_model_is_trained_shown_taken_along_and_deleted(home:
 
     numbers = answer("prompt")
     body = ChatRequest(model="sotto", messages=[{"role": "user", "content": "hi"}], **numbers)  # type: ignore[list-item]
-    assert Embeddings.read(model).checked(body.soft_prompt).shape == (2, 64)
+    assert Embeddings.open(model).checked(body.soft_prompt).shape == (2, 64)
 
     out = tmp_path / "adapter"
     assert answer("adapter", out) == {"folder": str(out), "rank": 2}
@@ -110,7 +116,7 @@ def test_a_pair_on_a_release_names_it_and_is_one_adapter_with_it(home: Path, mod
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--memory", 1 << 30], "MiB of memory are free and training may need"),
+        (["--memory", 1 << 40], "MiB of memory are free and training may need"),
         ([*SHORT, "--release", "v7"], "v7"),
         ([*SHORT, "--model", "absent-model"], "no model absent-model"),
     ],

@@ -120,7 +120,7 @@ def test_one_adapter_ranks_as_both_do_together_in_peft_too(tmp_path: Path):
         ids = torch.tensor([example.prompt(tuner.tokenizer)])
         embedded = model.get_input_embeddings()(ids)
         with torch.no_grad():
-            logits = model(inputs_embeds=torch.cat([torch.tensor(soft)[None], embedded], 1)).logits[0, -1]
+            logits = model(inputs_embeds=torch.cat([torch.as_tensor(soft)[None], embedded], 1)).logits[0, -1]
         return logits[tuner._labels[:6]].log_softmax(0).numpy()
 
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -78,7 +78,7 @@ def test_a_damaged_description_is_noticed(kept, tmp_path, text):
 
 def test_missing_tensors_are_noticed(kept, tmp_path):
     next((tmp_path / "own").glob("*.safetensors")).unlink()
-    with pytest.raises(DamagedFile, match="is missing"):
+    with pytest.raises(DamagedFile, match="are missing"):
         kept.load()
 
 

@@ -27,7 +27,7 @@ from tests.federation.device.making import ITEMS, history, random_like, tiny
 SHARED, OWN = LoraShape(2, 4.0), LoraShape(3, 6.0)
 GROUND = Ground("b" * 64, "d" * 64, "global")
 ANYTIME = Limits(memory_mb=1 << 20, idle_only=False, on_battery=True)
-CONFIG = TrainConfig(0, 0, frozenset({"A", "B", "prompt"}), OWN.scale, 2 * EVERY, 2, 0.02)
+CONFIG = TrainConfig(0, 0, frozenset({"A", "B", "prompt"}), OWN.scale, 2 * EVERY, 2, 0.005)
 SECRET = "I cried at the ending with Katharina"
 PAST = Experience(
     sorted([*history(), Event(3.5, "i2", "liked")]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from federation.device.examples import choices
+from federation.device.examples import NO_WISH, ReplyExample, choices
 from federation.device.experience import Experience
+from federation.device.limits import Limits
+from federation.device.records import Reply
 from federation.device.training import LocalTrainer, quality
-from federation.device.tuner import Tuner
+from federation.device.tuner import Batch, Tuner
 from federation.lora import LoraShape
-from federation.rounds.trainer import TrainConfig
+from federation.rounds.trainer import Refused, TrainConfig
 from federation.tensors import SOFT_PROMPT, Part, Tensors, pairs, part
-from tests.federation.device.making import ITEMS, history, tiny
+from tests.federation.device.making import ITEMS, at_ease, history, tiny
 
 LORA = LoraShape(4, 8.0)
 EXAMPLES = choices(history(), ITEMS, [0], negatives=5)
@@ -95,6 +98,62 @@ def test_training_ends_when_its_time_is_up(tuner: Tuner, monkeypatch: pytest.Mon
     clock = iter(range(1000))
     monkeypatch.setattr("federation.device.tuner.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     assert tuner.train(EXAMPLES, config(seconds=3.0), [0]) == 2
+
+
+def test_the_person_s_limits_are_asked_before_training_and_between_steps(tuner: Tuner, monkeypatch: pytest.MonkeyPatch):
+    free, reasons = at_ease(monkeypatch), iter([None, None, "the device runs on its battery, at 9 %"])
+    limits = Limits(**free)  # type: ignore[arg-type]
+    trainer = LocalTrainer(tuner, ITEMS, lambda _: Experience(history()), negatives=2, limits=limits)
+    start = {"global": tuner.initial(0)}
+    asked: list[Limits] = []
+
+    def stop(given: Limits, _: object) -> str | None:
+        asked.append(given)
+        return next(reasons)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("federation.device.training.must_stop", stop)
+        with pytest.raises(Refused, match="does not train now: the device runs on its battery"):
+            trainer.train("7", start, config())
+    assert asked == [limits] * 3
+    with monkeypatch.context() as patch:
+        patch.setattr("federation.device.training.may_train", lambda _: "the machine is busy")
+        with pytest.raises(Refused, match="busy"):
+            trainer.train("7", start, config())
+    # Time that is over is no refusal: what was learned by then is sent.
+    clock = iter(range(1000))
+    monkeypatch.setattr("federation.device.tuner.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    trainer = LocalTrainer(tuner, ITEMS, lambda _: Experience(history()), 2, replace(limits, seconds=2.0))
+    assert any(one.any() for one in trainer.train("7", start, config()).update.values())
+    assert next(clock) == 4
+
+
+def test_a_reply_s_tokens_are_learned_as_they_are_weighed(folder: Path):
+    """Against the cross-entropy that transformers gives for the same tokens."""
+    reply = ReplyExample(NO_WISH, (ITEMS["i1"],), Reply("recommend", "something funny", "[1] may suit you."))
+    heavy = Tuner(folder, LORA, replies=5.0)
+    start = heavy.initial(0)
+    heavy.put(start)
+    prompt = reply.prompt(heavy.tokenizer)
+    written = [*reply.written(heavy.tokenizer), heavy.tokenizer.eos_token_id]
+
+    def reply_loss() -> float:
+        ids = torch.tensor([[*prompt, *written]])
+        labels = torch.tensor([[*[-100] * len(prompt), *written]])
+        with torch.no_grad():
+            return float(heavy._peft(input_ids=ids, labels=labels).loss)
+
+    alone, both = (float(heavy._loss(Batch(EXAMPLES[:1], one)).detach()) for one in (None, reply))
+    assert both - alone == pytest.approx(5 * reply_loss(), rel=1e-4)
+    before = reply_loss()
+    heavy.train(EXAMPLES[:1], config(steps=4), [0], replies=[reply])
+    assert reply_loss() < before
+    # Choices are drawn alike with replies and without; a weight of 0 leaves them out.
+    light, none = Tuner(folder, LORA, replies=0.0), Tuner(folder, LORA)
+    for one, replies in ((light, [reply]), (none, [])):
+        one.put(start)
+        one.train(EXAMPLES, config(steps=2), [0], replies=replies)
+    assert all(np.array_equal(light.taken()[name], tensor) for name, tensor in none.taken().items())
 
 
 def test_padding_and_company_change_no_prediction(tuner: Tuner):

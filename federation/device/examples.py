@@ -63,14 +63,18 @@ class ReplyExample:
 
 
 def choices(
-    events: Sequence[Event], items: Mapping[str, Item], seed: Sequence[int], negatives: int = NEGATIVES
+    events: Sequence[Event],
+    items: Mapping[str, Item],
+    seed: Sequence[int],
+    negatives: int = NEGATIVES,
+    first: int = 1,
 ) -> list[Example]:
-    """One example for each of ``events`` from the second on, oldest first.
+    """One example for each of ``events`` from the place ``first`` on, 1 or more, oldest first.
 
     The other candidates are ``negatives`` items that the person had not met by then, drawn by ``seed``: what they met
     later may be among them, as leaving it out would tell of the future.
     """
-    return [choice(events[:at], event, items, [*seed, at], negatives) for at, event in enumerate(events) if at]
+    return [choice(events[:at], events[at], items, [*seed, at], negatives) for at in range(first, len(events))]
 
 
 def choice(

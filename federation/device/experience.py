@@ -82,9 +82,10 @@ def lessons(
     if len(parts.train) < _FEWEST:
         raise ValueError("the device has too few events to learn from")
     rankings = _Rankings(experience, items, parts)
-    drawn = choices(parts.train, items, seed, negatives)
-    found = [rankings.choice(at, [*seed, at]) or one for at, one in enumerate(drawn, 1)]
-    return Lessons(found[-MOST_EXAMPLES:], rankings.replies()[-MOST_EXAMPLES:], judged, len(events))
+    first = max(1, len(parts.train) - MOST_EXAMPLES)
+    drawn = choices(parts.train, items, seed, negatives, first)
+    found = [rankings.choice(at, [*seed, at]) or one for at, one in enumerate(drawn, first)]
+    return Lessons(found, rankings.replies()[-MOST_EXAMPLES:], judged, len(events))
 
 
 class _Rankings:

@@ -50,7 +50,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(own_home: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SOTTO_MODEL", str(model))
-    monkeypatch.setattr("federation.device.experience.NEGATIVES", 2)
     with open_catalogue(own_home) as catalogue:
         catalogue.replace(list(ITEMS.values())[:20])
     with EventStore.at_home(own_home) as store:

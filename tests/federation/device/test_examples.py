@@ -36,6 +36,7 @@ def test_a_choice_holds_its_item_once_among_others_not_met_before(seed: int, neg
         assert not {event.item for event in events[:at]} & set(ids)
         assert [item.id for item in example.history] == [event.item for event in events[:at]][-8:]
     assert choices(events, ITEMS, [seed], negatives) == choices(events, ITEMS, [seed], negatives)
+    assert choices(events, ITEMS, [seed], negatives, 3) == choices(events, ITEMS, [seed], negatives)[2:]
 
 
 def test_what_is_met_later_may_be_among_the_others():

@@ -69,7 +69,7 @@ def tune(
 
     config = TrainConfig(0, seed, frozenset({"A", "B", "prompt"}), alpha / rank, steps, batch, learning_rate)
     limits = Limits(seconds, memory, idle_only=idle, on_battery=on_battery)
-    with _told():
+    with _told(), _going_on():
         settings = _settings(home, model)
         _permitted(limits)
         outcome = _tuned(settings, release, config, limits, rank, soft_prompt, replies)
@@ -271,6 +271,16 @@ def _said(outcome: Outcome, steps: int) -> str:
         f"The personal pair is kept: validation loss {personal.loss:.3f} with it, {personal.without:.3f} without "
         f"({personal.step} of {steps} steps)."
     )
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Ctrl-C says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("sotto: stopped; the same command goes on from what was last kept.", err=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager

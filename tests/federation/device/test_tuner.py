@@ -125,7 +125,7 @@ def test_the_person_s_limits_are_asked_before_training_and_between_steps(tuner: 
     monkeypatch.setattr("federation.device.tuner.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     trainer = LocalTrainer(tuner, ITEMS, lambda _: Experience(history()), 2, replace(limits, seconds=2.0))
     assert any(one.any() for one in trainer.train("7", start, config()).update.values())
-    assert next(clock) == 4
+    assert next(clock) == 3
 
 
 def test_a_reply_s_tokens_are_learned_as_they_are_weighed(folder: Path):

@@ -1,7 +1,7 @@
 """`sotto device`: what this device keeps of its person, in a private store that nothing leaves but by this command.
 
-Works on the files in SOTTO_HOME alone: no server needs to run, and no connection is opened. What a person said goes to
-standard output of ``export``, and nowhere else. What is learned of it is in `assistant.cli.device_personal`.
+Works on the files in SOTTO_HOME alone: no server needs to run, and nothing here opens a connection. What a person said
+goes to standard output of ``export``, and nowhere else. What is learned of it is in `assistant.cli.device_personal`.
 """
 
 from __future__ import annotations

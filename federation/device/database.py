@@ -188,13 +188,18 @@ def destroy(path: Path) -> None:
     """
     for name in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
         if name.is_file():
-            with name.open("r+b") as file:
-                left = name.stat().st_size
-                while left > 0:
-                    left -= file.write(bytes(min(left, _BLOCK)))
-                file.flush()
-                os.fsync(file.fileno())
-            name.unlink()
+            erase(name)
+
+
+def erase(path: Path) -> None:
+    """Overwrites the file at ``path`` with zeros and deletes it."""
+    with path.open("r+b") as file:
+        left = path.stat().st_size
+        while left > 0:
+            left -= file.write(bytes(min(left, _BLOCK)))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
 
 
 def _code(error: sqlite3.Error | OSError) -> int | None:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from federation.device.database import erase
 from federation.releases.errors import ReleaseRefused
 from federation.releases.weights import tensors_from_bytes, tensors_to_bytes
 from federation.tensors import Tensors
@@ -67,8 +68,9 @@ class TensorFile:
             raise self._damaged(str(error)) from error
 
     def delete(self) -> None:
-        """Keeps nothing any more."""
-        self._json.unlink(missing_ok=True)
+        """Keeps nothing any more; what was kept is overwritten."""
+        if self._json.exists():
+            erase(self._json)
         self._sweep()
 
     def _damaged(self, how: str) -> DamagedFile:
@@ -78,12 +80,12 @@ class TensorFile:
         return self._folder / f"{self._name}-{digest[:16]}.safetensors"
 
     def _sweep(self, digest: str | None = None) -> None:
-        """Removes tensors of earlier times, and what a cut off write left."""
+        """Erases tensors of earlier times, and what a cut off write left."""
         wanted = None if digest is None else self._tensors(digest)
         for pattern in (f"{self._name}-*.safetensors", f".{self._name}*.part"):
             for path in self._folder.glob(pattern):
                 if path != wanted:
-                    path.unlink()
+                    erase(path)
 
 
 def _digest(data: bytes, about: dict[str, Any]) -> str:

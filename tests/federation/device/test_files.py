@@ -83,6 +83,9 @@ def test_missing_tensors_are_noticed(kept, tmp_path):
 
 
 def test_what_is_deleted_leaves_nothing(kept, tmp_path):
+    link = tmp_path / "link"
+    link.hardlink_to(next((tmp_path / "own").glob("*.safetensors")))
     kept.delete()
+    assert not any(link.read_bytes())
     assert kept.load() is None
     assert not list((tmp_path / "own").iterdir())

@@ -49,3 +49,13 @@ def pairs(names: Iterable[str]) -> Iterator[Pair]:
             yield Pair(module, name, module + _B)
         elif name.endswith(_B) and name.removesuffix(_B) + _A not in present:
             raise ValueError(f"{name!r} has no {name.removesuffix(_B) + _A!r} beside it")
+
+
+def plain(tensors: Tensors) -> dict[str, NDArray[np.float32]]:
+    """The LoRA pairs of ``tensors`` alone, with a core between them (Fed-SB) taken into B."""
+    found = {}
+    for pair in pairs(name for name in tensors if part(name) in {"A", "B"}):
+        core = tensors.get(pair.module + _CORE)
+        b = tensors[pair.b]
+        found[pair.a], found[pair.b] = tensors[pair.a], b if core is None else b @ core
+    return found

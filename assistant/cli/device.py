@@ -1,7 +1,7 @@
 """`sotto device`: what this device keeps of its person, in a private store that nothing leaves but by this command.
 
-Works on the file in SOTTO_HOME alone: no server needs to run, and no connection is opened. What a person said goes to
-standard output of ``export``, and nowhere else.
+Works on the files in SOTTO_HOME alone: no server needs to run, and nothing here opens a connection. What a person said
+goes to standard output of ``export``, and nowhere else. What is learned of it is in `assistant.cli.device_personal`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assistant.cli import device_personal
+from assistant.cli.device_personal import Home, Json, home_of
 from assistant.cli.output import failure, print_facts, print_json, progress_bars
 
 if TYPE_CHECKING:
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
     from federation.device.store import EventStore, Status
 
 app = typer.Typer(
-    help="Import, show, export, prune and delete what this device keeps of its person.", no_args_is_help=True
+    help="Import, show, export, prune and delete what this device keeps of its person, and learn from it.",
+    no_args_is_help=True,
 )
 
 ROWS_SHOWN = 20
 
-Home = Annotated[Path | None, typer.Option(help="Folder of all state; SOTTO_HOME by default.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+app.command("tune")(device_personal.tune)
+app.command("prompt")(device_personal.prompt)
+app.command("adapter")(device_personal.adapter)
 
 
 @app.command("import")
@@ -76,13 +80,14 @@ def import_(
 
 @app.command()
 def status(as_json: Json = False, home: Home = None) -> None:
-    """Show how much is kept, never what."""
+    """Show how much is kept, never what, and how good the personal pair is."""
     with _store(home) as store:
         found = store.status()
+    personal = device_personal.status(home_of(home))
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "personal": personal})
     else:
-        print_facts(_facts(found))
+        print_facts({**_facts(found), **device_personal.facts(personal)})
 
 
 @app.command()
@@ -141,12 +146,36 @@ def delete(
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Delete everything, for good: its bytes leave the disk's files too."""
-    with _store(home) as store:
+    """Delete everything, the personal pair too, for good: its bytes leave the disk's files."""
+    from federation.device.store import STORE_PATH, StoreDamaged, destroy
+
+    place = home_of(home)
+    gone: dict[str, Any]
+    with _told():
+        try:
+            gone = _delete(place, yes=yes)
+        except StoreDamaged as error:
+            typer.echo(f"sotto: {str(error).partition('. ')[0]}.", err=True)
+            if not yes:
+                typer.confirm("Delete its files, and the personal pair, for good?", abort=True, err=True)
+            destroy(place / STORE_PATH)
+            gone = {"damaged": 1}
+        gone["personal"] = device_personal.forget(place)
+    if as_json:
+        print_json(gone)
+    else:
+        what = "the damaged store" if "damaged" in gone else _counted(gone, but="personal")
+        print(f"Deleted {what}{' and the personal pair' if gone['personal'] else ''}.")
+
+
+def _delete(home: Path, *, yes: bool) -> dict[str, Any]:
+    from federation.device.store import EventStore
+
+    with EventStore.at_home(home) as store:
         if not yes:
-            typer.confirm(f"Delete all of {_counted(store.counts())} for good?", abort=True, err=True)
-        gone = store.delete()
-    _print_gone(gone, as_json=as_json)
+            every = f"{_counted(store.counts())} and the personal pair"
+            typer.confirm(f"Delete all of {every} for good?", abort=True, err=True)
+        return dict(store.delete())
 
 
 def _history(file: Path, home: Path | None, user: str | None, *, strict: bool) -> History:
@@ -154,7 +183,7 @@ def _history(file: Path, home: Path | None, user: str | None, *, strict: bool) -
     from federation.device.history import TitleLinker, read_history
     from retrieval.bundled import open_catalogue
 
-    with progress_bars() as (console, progress), open_catalogue(_home(home)) as catalogue:
+    with progress_bars() as (console, progress), open_catalogue(home_of(home)) as catalogue:
         history = read_history(file, TitleLinker(catalogue), user=user, progress=partial(progress, "reading"))
         _list(history.bad, console)
         _list(history.unknown, console)
@@ -166,24 +195,25 @@ def _history(file: Path, home: Path | None, user: str | None, *, strict: bool) -
 @contextmanager
 def _store(home: Path | None) -> Iterator[EventStore]:
     """The store in force; what goes wrong becomes a message and exit code 1."""
+    from federation.device.store import EventStore
+
+    with _told(), EventStore.at_home(home_of(home)) as store:
+        yield store
+
+
+@contextmanager
+def _told() -> Iterator[None]:
     from federation.device.records import RecordError
-    from federation.device.store import EventStore, StoreError
+    from federation.device.store import StoreError
     from retrieval.database import CatalogueError
     from retrieval.rows import ImportFileError
 
     try:
-        with EventStore.at_home(_home(home)) as store:
-            yield store
+        yield
     except BrokenPipeError:  # whoever reads the export has had enough
         raise
     except (StoreError, RecordError, CatalogueError, ImportFileError, OSError) as error:
         raise failure(str(error)) from None
-
-
-def _home(home: Path | None) -> Path:
-    from assistant.settings import Settings
-
-    return (home or Settings().home).expanduser()
 
 
 def _write(store: EventStore, file: IO[str]) -> int:
@@ -230,8 +260,8 @@ def _facts(found: Status) -> dict[str, str]:
     }
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+def _counted(counts: dict[str, int], but: str = "") -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if name != but)
 
 
 def _print_gone(gone: dict[str, int], *, as_json: bool) -> None:

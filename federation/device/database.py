@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _APPLICATION_ID = 0x536F4476  # "SoDv", in the file's header: tells a device's store from any other SQLite file
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BLOCK = 1 << 20  # bytes
 _WAIT_S = 30.0  # how long a writer waits for another one
 
 MIGRATIONS: tuple[Sequence[str], ...] = (
@@ -45,12 +47,17 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             SELECT at, item, verdict FROM events AS e
             WHERE NOT EXISTS (SELECT 1 FROM verdicts AS v WHERE v.item = e.item AND v.at = e.at)""",
     ),
+    ("ALTER TABLE impressions ADD COLUMN reply TEXT",),
 )
 """What brings a file from version n to n + 1; the file's ``user_version`` counts those done."""
 
 
 class StoreError(RuntimeError):
     """The store cannot be used, or cannot keep what it was given: what, why and what to do."""
+
+
+class StoreDamaged(StoreError):
+    """The store's file is not what was written: nothing can be read from it any more."""
 
 
 class Database:
@@ -150,7 +157,8 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(_explained(self.path, error)) from error
+            kind = StoreDamaged if _code(error) in _DAMAGE else StoreError
+            raise kind(_explained(self.path, error)) from error
 
 
 def _make_private(path: Path) -> None:
@@ -173,13 +181,38 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def destroy(path: Path) -> None:
+    """Overwrites the file at ``path`` and those of its log with zeros, and deletes them, whatever they hold.
+
+    For a store that is damaged, of which nothing can be deleted singly.
+    """
+    for name in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
+        if name.is_file():
+            erase(name)
+
+
+def erase(path: Path) -> None:
+    """Overwrites the file at ``path`` with zeros and deletes it."""
+    with path.open("r+b") as file:
+        left = path.stat().st_size
+        while left > 0:
+            left -= file.write(bytes(min(left, _BLOCK)))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+
+
+def _code(error: sqlite3.Error | OSError) -> int | None:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF  # without the details that SQLite adds in the higher bits
+
+
 def _explained(path: Path, error: sqlite3.Error | OSError) -> str:
-    code = getattr(error, "sqlite_errorcode", None)
-    code = None if code is None else code & 0xFF  # without the details that SQLite adds in the higher bits
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+    code = _code(error)
+    if code in _DAMAGE:
         return (
             f"{path} is damaged and cannot be read ({error}). Put a copy of it, or an export, in its place; "
-            "or move it away, with the -wal and -shm files beside it, to begin with an empty store."
+            "or delete it with `sotto device delete` to begin with an empty store."
         )
     if code == sqlite3.SQLITE_FULL:
         return f"{path} cannot grow: the disk is full. What was there is kept; make room, or run `sotto device prune`."

@@ -9,7 +9,7 @@ import json
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from federation.device.base import Event, Verdict
@@ -59,10 +59,34 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """The reply that spoke of an impression: what the server's respond prompt was told, and what the model wrote then.
+
+    ``task``, ``message`` (the person's), ``liked`` (labels of titles named), ``missing`` and ``slots`` are those of
+    `prompts.build.respond_messages`. ``text`` is as the model wrote it, its slots not yet filled: ``[1]`` and no title.
+    """
+
+    task: str
+    message: str = field(repr=False)
+    text: str = field(repr=False)
+    liked: tuple[str, ...] = field(default=(), repr=False)
+    missing: str = field(default="", repr=False)
+    slots: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("task", "message", "text", "missing"):
+            _check_text(name, getattr(self, name))
+        for name in ("liked", "slots"):
+            for value in getattr(self, name):
+                _check_text(name, value)
+
+
+@dataclass(frozen=True)
 class Impression:
     """A ranking that the person met: ``candidates`` (item ids) in the order they were ranked, ``shown`` among them.
 
-    ``wish`` is a `retrieval.wish.Wish` as JSON. ``id`` is the recommendation_id, or one of the device's own.
+    ``wish`` is a `retrieval.wish.Wish` as JSON. ``id`` is the recommendation_id, or one of the device's own. ``reply``
+    spoke of the items ``shown``, in their order, where it is known.
     """
 
     at: float
@@ -70,6 +94,7 @@ class Impression:
     candidates: tuple[str, ...]
     shown: tuple[str, ...]
     id: str = field(default_factory=new_id)
+    reply: Reply | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_text("id", self.id)
@@ -128,6 +153,17 @@ def wish_text(wish: Mapping[str, Any]) -> str:
     return text
 
 
+def reply_text(reply: Reply | None) -> str | None:
+    """``reply`` in canonical JSON, or None."""
+    return None if reply is None else json.dumps(asdict(reply), sort_keys=True, ensure_ascii=False)
+
+
+def reply_of(values: Mapping[str, Any]) -> Reply:
+    """The reply whose fields are ``values``; TypeError or RecordError where they are none's."""
+    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("liked", "slots") if name in values}
+    return Reply(**{**values, **lists})
+
+
 def header() -> dict[str, Any]:
     """The first object of an export: what it is, and of which version."""
     return {"kind": "sotto device export", "version": EXPORT_VERSION}
@@ -155,7 +191,8 @@ def to_row(record: Record) -> dict[str, Any]:
             return {"kind": "conversation", "id": record.id, "started_at": record.started_at, "turns": turns}
         case Impression():
             lists = {"candidates": list(record.candidates), "shown": list(record.shown)}
-            return {"kind": "impression", "id": record.id, "at": record.at, "wish": dict(record.wish), **lists}
+            reply = {} if record.reply is None else {"reply": asdict(record.reply)}
+            return {"kind": "impression", "id": record.id, "at": record.at, "wish": dict(record.wish), **lists, **reply}
         case Judgement():
             on = {"item": record.item, "impression": record.impression}
             return {"kind": "verdict", "at": record.at, "verdict": record.verdict, **on}
@@ -173,7 +210,8 @@ def from_row(row: Mapping[str, Any]) -> Record:
                 return Conversation(turns=turns, **values)
             case "impression":
                 lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("candidates", "shown")}
-                return Impression(**lists, **values)
+                reply = values.pop("reply", None)
+                return Impression(**lists, **values, reply=None if reply is None else reply_of(reply))
             case "verdict":
                 return Judgement(**values)
     except RecordError:

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from federation.device import tables
 from federation.device.base import Event, Verdict
-from federation.device.database import Database, StoreError
+from federation.device.database import Database, StoreDamaged, StoreError, destroy
 from federation.device.records import (
     Conversation,
     Impression,
@@ -44,10 +44,13 @@ from federation.device.records import (
 )
 from federation.device.tables import Bounds
 
-__all__ = ["STORE_PATH", "Bounds", "EventStore", "Status", "StoreError"]
+__all__ = ["PERSONAL_PATH", "STORE_PATH", "Bounds", "EventStore", "Status", "StoreDamaged", "StoreError", "destroy"]
 
 STORE_PATH = Path("device") / "events.sqlite"
 """Where the store is within the folder of all state."""
+
+PERSONAL_PATH = Path("device") / "personal"
+"""Where what was learned of it for the person alone is (`federation.device.dual`)."""
 
 
 @dataclass(frozen=True)

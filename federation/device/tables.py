@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from federation.device.base import Event
-from federation.device.records import Conversation, Impression, Judgement, Record, RecordError, Turn, wish_text
+from federation.device.records import (
+    Conversation,
+    Impression,
+    Judgement,
+    Record,
+    RecordError,
+    Turn,
+    reply_of,
+    reply_text,
+    wish_text,
+)
 
 TABLES = ("events", "verdicts", "impressions", "conversations", "turns")
 _DAY_S = 86_400.0
@@ -87,10 +97,17 @@ def events(connection: sqlite3.Connection, *, verdicts: bool) -> list[Event]:
 
 def impressions(connection: sqlite3.Connection) -> list[Impression]:
     """The impressions by time."""
-    rows = connection.execute("SELECT at, wish, candidates, shown, id FROM impressions ORDER BY at, id")
+    rows = connection.execute("SELECT at, wish, candidates, shown, id, reply FROM impressions ORDER BY at, id")
     return [
-        Impression(at, json.loads(wish), tuple(json.loads(candidates)), tuple(json.loads(shown)), name)
-        for at, wish, candidates, shown, name in rows
+        Impression(
+            at,
+            json.loads(wish),
+            tuple(json.loads(candidates)),
+            tuple(json.loads(shown)),
+            name,
+            None if reply is None else reply_of(json.loads(reply)),
+        )
+        for at, wish, candidates, shown, name, reply in rows
     ]
 
 
@@ -153,8 +170,8 @@ def _insert_conversation(connection: sqlite3.Connection, conversation: Conversat
 
 def _insert_impression(connection: sqlite3.Connection, impression: Impression) -> bool:
     lists = (json.dumps(ids, ensure_ascii=False) for ids in (impression.candidates, impression.shown))
-    row = (impression.id, impression.at, wish_text(impression.wish), *lists)
-    return connection.execute("INSERT OR IGNORE INTO impressions VALUES (?, ?, ?, ?, ?)", row).rowcount > 0
+    row = (impression.id, impression.at, wish_text(impression.wish), *lists, reply_text(impression.reply))
+    return connection.execute("INSERT OR IGNORE INTO impressions VALUES (?, ?, ?, ?, ?, ?)", row).rowcount > 0
 
 
 def _insert_judgement(connection: sqlite3.Connection, given: Judgement) -> bool:

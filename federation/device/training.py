@@ -8,42 +8,47 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.device.base import Event, split
 from federation.device.cohorts import choose
-from federation.device.examples import NEGATIVES, Example, choice, choices
+from federation.device.examples import NEGATIVES, Example
+from federation.device.experience import Experience, lessons
+from federation.device.limits import Deadline, Limits, may_train, must_stop
 from federation.device.population import devices, read_population
 from federation.device.store import EventStore
-from federation.device.tuner import Tuner
+from federation.device.tuner import REPLIES, Tuner
 from federation.lora import LoraShape
-from federation.rounds.trainer import TrainConfig, TrainReply
+from federation.rounds.trainer import Refused, TrainConfig, TrainReply
 from federation.tensors import Tensors, part
 from retrieval.bundled import open_catalogue
 from retrieval.item import Item
 
-MOST_EXAMPLES = 256
-"""How many of a person's latest choices are learned from."""
-
-_VALIDATION = 1 << 30
+_NEVER = Deadline(math.inf)
 
 
 class LocalTrainer:
-    """See `federation.rounds.trainer.Trainer`: trains the devices whose events ``history`` gives, one at a time."""
+    """See `federation.rounds.trainer.Trainer`: trains the devices that ``experience`` knows, one at a time.
+
+    Within ``limits``, where a person set any.
+    """
 
     def __init__(
         self,
         tuner: Tuner,
         items: Mapping[str, Item],
-        history: Callable[[str], Sequence[Event]],
+        experience: Callable[[str], Experience],
         negatives: int = NEGATIVES,
+        limits: Limits | None = None,
     ) -> None:
-        self.tuner, self._items, self._history, self._negatives = tuner, items, history, negatives
+        self.tuner, self._items, self._experience, self._negatives = tuner, items, experience, negatives
+        self._limits = limits
         self._base: dict[str, tuple[Example, tuple[float, float]]] = {}
 
     def initial(self, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -51,20 +56,20 @@ class LocalTrainer:
         return self.tuner.initial(seed)
 
     def train(self, device: str, cohorts: Mapping[str, Tensors], config: TrainConfig) -> TrainReply:
-        """See `Trainer.train`."""
+        """See `Trainer.train`. Where the time of the limits is over, what was learned by then is sent."""
         started = time.perf_counter()
-        events = [event for event in self._history(device) if event.item in self._items]
-        parts = split(events)
+        if self._limits is not None:
+            _refuse(may_train(self._limits))
+            config = replace(config, seconds=min(config.seconds, self._limits.seconds))
         identity = zlib.crc32(device.encode())
-        validation = choice(parts.train, parts.validation, self._items, [identity, _VALIDATION], self._negatives)
+        seed = [config.seed, identity, config.number]
+        found = lessons(self._experience(device), self._items, device, seed, self._negatives)
+        (validation,) = found.validations
         measured = {name: self._measured(tensors, validation) for name, tensors in sorted(cohorts.items())}
         cohort = choose({name: loss for name, (loss, _) in measured.items()})
         base_loss, base_ndcg = self._of_base(device, validation)
-        examples = choices(parts.train, self._items, [config.seed, identity, config.number], self._negatives)
-        if not examples:
-            raise ValueError("the device has too few events to learn from")
         self.tuner.put(cohorts[cohort])
-        self.tuner.train(examples[-MOST_EXAMPLES:], config, [config.seed, identity, config.number, 1])
+        self.tuner.train(found.choices, config, [*seed, 1], replies=found.replies, before_step=self._asked)
         after = self.tuner.taken()
         update = {name: after[name] - cohorts[cohort][name] for name in after if part(name) in config.parts}
         loss, ndcg = measured[cohort]
@@ -73,10 +78,15 @@ class LocalTrainer:
             "ndcg": ndcg,
             "base_loss": base_loss,
             "base_ndcg": base_ndcg,
-            "activity": float(len(events)),
+            "activity": float(found.events),
             "seconds": time.perf_counter() - started,
         }
-        return TrainReply(cohort, update, len(examples), metrics)
+        return TrainReply(cohort, update, len(found.choices), metrics)
+
+    def _asked(self) -> None:
+        """Refused where training must stop for another reason than time, which the tuner minds itself."""
+        if self._limits is not None:
+            _refuse(must_stop(self._limits, _NEVER))
 
     def _measured(self, tensors: Tensors, example: Example) -> tuple[float, float]:
         self.tuner.put(tensors)
@@ -87,9 +97,14 @@ class LocalTrainer:
         known = self._base.get(device)
         # A history grows, and its validation event with it.
         if known is None or known[0] != example:
-            known = example, quality(self.tuner.log_probabilities(example, bare=True), example.chosen)
+            known = example, quality(self.tuner.log_probabilities(example, depth=0), example.chosen)
             self._base[device] = known
         return known[1]
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise Refused(f"the device does not train now: {reason}")
 
 
 def quality(log_probabilities: NDArray[np.float64], chosen: int) -> tuple[float, float]:
@@ -116,16 +131,15 @@ def population_trainer(
     population = read_population(Path(folder))
     people = devices(population, count, seed)
 
-    def history(device: str) -> Sequence[Event]:
+    def experience(device: str) -> Experience:
         if not device.isdecimal() or int(device) >= len(people):
             raise ValueError("the device is not of this population")
-        return population.histories[people[int(device)]]
+        return Experience(population.histories[people[int(device)]])
 
     tuner = Tuner(Path(model), LoraShape(rank, alpha), soft_prompt, core=core)
-    return LocalTrainer(tuner, population.items, history)
+    return LocalTrainer(tuner, population.items, experience)
 
 
-@cache
 def device_trainer(
     home: str,
     model: str,
@@ -133,18 +147,21 @@ def device_trainer(
     alpha: float = 16.0,
     soft_prompt: int = 4,
     core: bool = False,
+    replies: float = REPLIES,
+    limits: Mapping[str, Any] | None = None,
 ) -> LocalTrainer:
     """Of the one person whose store and catalogue are in the folder ``home``; ``model`` is the base model's.
 
-    The store is opened anew each round, so that what happened since counts.
+    ``replies`` is what a liked reply weighs; ``limits`` are fields of the person's `Limits`. The store is opened anew
+    each round, so that what happened since counts.
     """
     place = Path(home).expanduser()
 
-    def history(_: str) -> Sequence[Event]:
+    def experience(_: str) -> Experience:
         with EventStore.at_home(place) as store:
-            return store.events()
+            return Experience.of(store)
 
     with open_catalogue(place) as catalogue:
         items = {item.id: item for item in catalogue}
-    tuner = Tuner(Path(model).expanduser(), LoraShape(rank, alpha), soft_prompt, core=core)
-    return LocalTrainer(tuner, items, history)
+    tuner = Tuner(Path(model).expanduser(), LoraShape(rank, alpha), soft_prompt, core=core, replies=replies)
+    return LocalTrainer(tuner, items, experience, limits=Limits(**(limits or {})))

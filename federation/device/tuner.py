@@ -1,146 +1,156 @@
 """Tunes a LoRA on q and v and a soft prompt with PEFT, on a device's own choices. Knows neither stores nor Flower.
 
-The base model is loaded once and never changes. Everything drawn comes from a seed; a step is bounded by the clock
-only between steps, so that what was done is whole.
+The base model is loaded once and never changes. Adapters stand on each other, the topmost of which is trained: their
+LoRAs add up, and their soft prompts stand one after the other before the prompt, the lowest one's first, as the server
+puts a person's own behind its cohort's. Everything drawn comes from a seed; a step is bounded by the clock only
+between steps, so that what was done is whole.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from federation.device.examples import Example
+from federation.device.adapter import Adapter, Arrays
+from federation.device.descent import Descent
+from federation.device.examples import Example, ReplyExample
 from federation.lora import LoraShape
 from federation.rounds.trainer import TrainConfig
-from federation.tensors import SOFT_PROMPT, Tensors, part
+from federation.tensors import Tensors, part
 from prompts.build import RANK_LABELS, label_ids
 
-Arrays = dict[str, NDArray[np.float32]]
-_ADAPTER = "default"
-_CORE = ".lora_core.weight"
-SPREAD = 0.02
-"""Standard deviation of what a new soft prompt is drawn from, added to embeddings of tokens."""
+REPLIES = 0.1
+"""What a reply's loss weighs beside that of choices, unless told otherwise."""
+
+
+class Batch(NamedTuple):
+    """What one step learns from."""
+
+    choices: Sequence[Example]
+    reply: ReplyExample | None
 
 
 class Tuner:
     """A base model with one LoRA and one soft prompt of ``tokens`` tokens, which `put` fills and `train` changes.
 
-    With ``core``, an r x r matrix between A and B is trained in their place (Fed-SB). ValueError where the model's
-    folder holds no model with the LoRA's modules.
+    With ``core``, an r x r matrix between A and B is trained in their place (Fed-SB). ``replies`` is what a reply's
+    loss weighs. ValueError where the model's folder holds no model with the LoRA's modules.
     """
 
-    def __init__(self, folder: Path, lora: LoraShape, tokens: int = 0, *, core: bool = False) -> None:
-        from peft import LoraConfig, get_peft_model
+    def __init__(
+        self, folder: Path, lora: LoraShape, tokens: int = 0, *, core: bool = False, replies: float = REPLIES
+    ) -> None:
+        from peft import get_peft_model
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).requires_grad_(False)
-        config = LoraConfig(
-            r=lora.rank, lora_alpha=cast("int", lora.alpha), target_modules=list(lora.targets), lora_dropout=0.0
-        )
-        self._peft: Any = get_peft_model(base, config)
+        self._peft: Any = get_peft_model(base, _config(lora), adapter_name="a0")
         self._peft.eval()
         self._embeddings: Tensor = base.get_input_embeddings().weight
-        labels = torch.tensor(label_ids(self.tokenizer, len(RANK_LABELS)))
-        self._heads: Tensor = base.get_output_embeddings().weight[labels]
-        self.soft_prompt = nn.Parameter(torch.zeros(tokens, self._embeddings.shape[1]))
-        self._factors = dict(_factors(self._peft, core=core))
+        self._heads: Tensor = base.get_output_embeddings().weight
+        self._labels = torch.tensor(label_ids(self.tokenizer, len(RANK_LABELS)))
+        self.replies = replies
+        self._adapters = [Adapter(self._peft, "a0", tokens, core=core)]
+
+    @property
+    def depth(self) -> int:
+        """How many adapters stand on each other."""
+        return len(self._adapters)
+
+    def stack(self, lora: LoraShape, tokens: int = 0) -> None:
+        """Puts a further adapter on top: from now on `initial`, `put`, `taken` and training are of it alone."""
+        name = f"a{self.depth}"
+        self._peft.add_adapter(name, _config(lora))
+        self._adapters.append(Adapter(self._peft, name, tokens))
+        self._activate(self.depth)
 
     def initial(self, seed: int) -> Arrays:
-        """Where a run begins: A is drawn as PEFT draws it and B is 0, so nothing has changed yet.
-
-        With a core, A and B are drawn orthonormal and the core is 0. The soft prompt is of embeddings of tokens drawn.
-        """
-        draw = np.random.default_rng(seed)
-        found: Arrays = {}
-        cored = any(name.endswith(_CORE) for name in self._factors)
-        for name, parameter in sorted(self._factors.items()):
-            shape = tuple(parameter.shape)
-            kind = part(name)
-            if kind == "core" or (kind == "B" and not cored):
-                found[name] = np.zeros(shape, np.float32)
-            elif cored:
-                found[name] = _orthonormal(draw, shape)
-            else:
-                # Kaiming uniform with a = sqrt(5), as in PEFT: bound 1 / sqrt(in).
-                found[name] = draw.uniform(-(shape[1] ** -0.5), shape[1] ** -0.5, shape).astype(np.float32)
-        if len(self.soft_prompt):
-            rows = self._embeddings[torch.from_numpy(draw.integers(len(self._embeddings), size=len(self.soft_prompt)))]
-            found[SOFT_PROMPT] = (rows.numpy() + draw.normal(0, SPREAD, rows.shape)).astype(np.float32)
-        return found
+        """See `Adapter.initial`."""
+        return self._adapters[-1].initial(seed)
 
     def put(self, tensors: Tensors) -> None:
-        """Takes ``tensors`` as weights; ValueError, naming the tensor, where they do not fit."""
-        named = self._parameters()
-        if wrong := sorted(named.keys() ^ tensors.keys()):
-            raise ValueError(f"{wrong[0]!r} is {'not asked for' if wrong[0] in tensors else 'missing'}")
-        with torch.no_grad():
-            for name, parameter in named.items():
-                if tensors[name].shape != tuple(parameter.shape):
-                    raise ValueError(f"{name!r} has the shape {tensors[name].shape}, not {tuple(parameter.shape)}")
-                parameter.copy_(torch.from_numpy(np.ascontiguousarray(tensors[name], np.float32)))
+        """See `Adapter.put`."""
+        self._adapters[-1].put(tensors)
 
     def taken(self) -> Arrays:
-        """The weights as they are, float32, by PEFT's names."""
-        return {name: parameter.detach().numpy().copy() for name, parameter in self._parameters().items()}
+        """See `Adapter.taken`."""
+        return self._adapters[-1].taken()
 
-    def train(self, examples: Sequence[Example], config: TrainConfig, seed: Sequence[int]) -> int:
-        """Trains the weights in place on batches drawn from ``examples``; returns how many steps were taken.
+    def descent(
+        self, choices: Sequence[Example], config: TrainConfig, seed: Sequence[int], replies: Sequence[ReplyExample] = ()
+    ) -> Descent[Batch]:
+        """A training of the parts that ``config`` names, not begun: AdamW on batches that ``seed`` draws.
 
-        AdamW on the cross-entropy of the chosen label among the candidates', with FedProx's mu / 2 ‖w - w₀‖².
+        The loss is the cross-entropy of the chosen label among the candidates', and that of one of the ``replies``
+        where there are any.
         """
-        trained = {name: one for name, one in self._parameters().items() if part(name) in config.parts}
-        start = {name: one.detach().clone() for name, one in trained.items()}
-        for one in trained.values():
-            one.requires_grad_(True)
-        optimizer = torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=0.0)
-        draw = np.random.default_rng(list(seed))
-        began, steps = time.monotonic(), 0
-        try:
-            while steps < config.steps and time.monotonic() - began < config.seconds:
-                chosen = draw.choice(len(examples), min(config.batch, len(examples)), replace=False)
-                loss = self._losses([examples[at] for at in chosen]).mean()
-                for name, one in trained.items():
-                    loss = loss + config.proximal / 2 * ((one - start[name]) ** 2).sum()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                steps += 1
-        finally:
-            for one in trained.values():
-                one.requires_grad_(False)
-                one.grad = None
-        return steps
+        trained = {name: one for name, one in self._adapters[-1].parameters.items() if part(name) in config.parts}
+        taught = replies if self.replies else ()
+        return Descent(trained, _batches(choices, taught, config.batch, seed), self._loss, config)
 
-    def log_probabilities(self, example: Example, *, bare: bool = False) -> NDArray[np.float64]:
-        """Of each candidate being chosen, float64 (candidates,); ``bare``: by the base model alone."""
-        with torch.no_grad():
-            if bare:
-                with self._bare():
-                    logits = self._logits([example], bare=True)
-            else:
-                logits = self._logits([example])
+    def train(
+        self,
+        choices: Sequence[Example],
+        config: TrainConfig,
+        seed: Sequence[int],
+        *,
+        replies: Sequence[ReplyExample] = (),
+        before_step: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Trains the weights in place, see `descent`; returns how many steps were taken.
+
+        What ``before_step`` raises ends it.
+        """
+        descent = self.descent(choices, config, seed, replies)
+        began = time.monotonic()
+        while descent.steps < config.steps and time.monotonic() - began < config.seconds:
+            before_step()
+            descent.step()
+        return descent.steps
+
+    def log_probabilities(self, example: Example, *, depth: int | None = None) -> NDArray[np.float64]:
+        """Of each candidate being chosen, float64 (candidates,).
+
+        By the base model and the lowest ``depth`` adapters, all of them unless given: 0 is the base model alone.
+        """
+        with torch.no_grad(), self._using(self.depth if depth is None else depth) as soft:
+            logits = self._logits([example], soft)
         scores = logits[0, : len(example.candidates)].double()
         return cast("NDArray[np.float64]", torch.log_softmax(scores, dim=0).numpy())
 
-    def _losses(self, examples: Sequence[Example]) -> Tensor:
-        logits = self._logits(examples)
-        targets = torch.tensor([example.chosen for example in examples])
-        return nn.functional.cross_entropy(logits, targets, reduction="none")
+    def _loss(self, batch: Batch) -> Tensor:
+        soft = self._soft(self.depth)
+        targets = torch.tensor([example.chosen for example in batch.choices])
+        loss = nn.functional.cross_entropy(self._logits(batch.choices, soft), targets, reduction="none").mean()
+        return loss if batch.reply is None else loss + self.replies * self._reply_loss(batch.reply, soft)
 
-    def _logits(self, examples: Sequence[Example], *, bare: bool = False) -> Tensor:
+    def _reply_loss(self, reply: ReplyExample, soft: Tensor) -> Tensor:
+        """The mean cross-entropy of the reply's tokens and of the end behind them, in nats."""
+        prompt = reply.prompt(self.tokenizer)
+        written = [*reply.written(self.tokenizer), self.tokenizer.eos_token_id]
+        hidden = self._hidden([[*prompt, *written[:-1]]], soft)[0, -len(written) :]
+        return nn.functional.cross_entropy(hidden @ self._heads.T, torch.tensor(written))
+
+    def _logits(self, examples: Sequence[Example], soft: Tensor) -> Tensor:
         """Each candidate label's logit behind the prompt, (examples, most candidates); -inf where there is none."""
-        soft = self.soft_prompt[:0] if bare else self.soft_prompt
-        rows = [torch.cat([soft, self._embeddings[torch.tensor(one.prompt(self.tokenizer))]]) for one in examples]
+        hidden = self._hidden([one.prompt(self.tokenizer) for one in examples], soft)[:, -1]
+        most = max(len(one.candidates) for one in examples)
+        logits = hidden @ self._heads[self._labels[:most]].T
+        counts = torch.tensor([len(one.candidates) for one in examples])
+        return logits.masked_fill(torch.arange(most) >= counts[:, None], -torch.inf)
+
+    def _hidden(self, prompts: Sequence[Sequence[int]], soft: Tensor) -> Tensor:
+        """What the last layer makes of each token behind ``soft``, (prompts, longest, hidden); padded in front."""
+        rows = [torch.cat([soft, self._embeddings[torch.tensor(one)]]) for one in prompts]
         longest = max(len(row) for row in rows)
         # Padded in front, so that every prompt ends at the last place.
         embedded = torch.stack([nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
@@ -149,47 +159,45 @@ class Tuner:
         output = self._peft.base_model.model.model(
             inputs_embeds=embedded, attention_mask=mask.long(), position_ids=positions, use_cache=False
         )
-        most = max(len(one.candidates) for one in examples)
-        logits = output.last_hidden_state[:, -1] @ self._heads[:most].T
-        counts = torch.tensor([len(one.candidates) for one in examples])
-        return cast("Tensor", logits.masked_fill(torch.arange(most) >= counts[:, None], -torch.inf))
+        return cast("Tensor", output.last_hidden_state)
 
     @contextmanager
-    def _bare(self) -> Iterator[None]:
-        with self._peft.disable_adapter():
-            yield
+    def _using(self, depth: int) -> Iterator[Tensor]:
+        """The soft prompt of the lowest ``depth`` adapters, which alone are active meanwhile."""
+        self._activate(depth)
+        try:
+            if depth:
+                yield self._soft(depth)
+            else:
+                with self._peft.disable_adapter():
+                    yield self._soft(0)
+        finally:
+            self._activate(self.depth)
 
-    def _parameters(self) -> Mapping[str, nn.Parameter]:
-        return {**self._factors, **({SOFT_PROMPT: self.soft_prompt} if len(self.soft_prompt) else {})}
+    def _activate(self, depth: int) -> None:
+        # PEFT has active adapters ask for gradients unless they are for inference.
+        names = [adapter.name for adapter in self._adapters[: depth or 1]]
+        self._peft.base_model.set_adapter(names, inference_mode=True)
 
-
-class _Core(nn.Module):
-    """B with an r x r core behind it: what PEFT multiplies A with."""
-
-    def __init__(self, rank: int) -> None:
-        super().__init__()
-        self.core = nn.Parameter(torch.zeros(rank, rank), requires_grad=False)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight @ self.core
-
-
-def _factors(model: Any, *, core: bool) -> Iterator[tuple[str, nn.Parameter]]:
-    """The LoRA's parameters by PEFT's names, none of which asks for gradients."""
-    for module_name, module in list(model.named_modules()):
-        if not hasattr(module, "lora_A") or _ADAPTER not in module.lora_A:
-            continue
-        a, b = module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight
-        yield f"{module_name}.lora_A.weight", a.requires_grad_(False)
-        yield f"{module_name}.lora_B.weight", b.requires_grad_(False)
-        if core:
-            between = _Core(a.shape[0])
-            parametrize.register_parametrization(module.lora_B[_ADAPTER], "weight", between)
-            yield f"{module_name}{_CORE}", between.core
+    def _soft(self, depth: int) -> Tensor:
+        rows = [adapter.soft_prompt for adapter in self._adapters[:depth]]
+        return torch.cat([self._embeddings[:0], *rows])
 
 
-def _orthonormal(draw: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A matrix of orthonormal rows or columns, whichever are fewer."""
-    tall = draw.normal(size=(max(shape), min(shape)))
-    q, _ = np.linalg.qr(tall)
-    return np.ascontiguousarray(q if shape[0] >= shape[1] else q.T, dtype=np.float32)
+def _config(lora: LoraShape) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank, lora_alpha=cast("int", lora.alpha), target_modules=list(lora.targets), lora_dropout=0.0
+    )
+
+
+def _batches(
+    choices: Sequence[Example], replies: Sequence[ReplyExample], size: int, seed: Sequence[int]
+) -> Iterator[Batch]:
+    """Without end. Whether there are replies changes nothing of which choices are drawn."""
+    draw, other = np.random.default_rng(list(seed)), np.random.default_rng([*seed, 1])
+    while True:
+        drawn = draw.choice(len(choices), min(size, len(choices)), replace=False)
+        reply = replies[int(other.integers(len(replies)))] if replies else None
+        yield Batch([choices[at] for at in drawn], reply)

@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from federation.lora import LoraShape
 from federation.releases import layout
 from federation.releases.base import BaseModel
 from federation.releases.manifest import Cohort, File, ItemsShape, Manifest
 from federation.releases.verify import Limits, verify
 from federation.releases.weights import ItemVectors, items_to_bytes, tensors_to_bytes
-from federation.tensors import SOFT_PROMPT, Tensors, pairs, part
+from federation.tensors import SOFT_PROMPT, Tensors, plain
 
 __all__ = ["write_files", "write_release"]
 
@@ -46,7 +44,7 @@ def write_release(
         soft_prompt = tensors.get(SOFT_PROMPT)
         shapes.append(Cohort(name=name, soft_prompt=0 if soft_prompt is None else len(soft_prompt)))
         files[layout.config_path(name)] = layout.adapter_config(lora, base)
-        files[layout.lora_path(name)] = tensors_to_bytes(_plain(tensors))
+        files[layout.lora_path(name)] = tensors_to_bytes(plain(tensors))
         if soft_prompt is not None and len(soft_prompt):
             files[layout.soft_prompt_path(name)] = tensors_to_bytes({SOFT_PROMPT: soft_prompt})
     if items is not None:
@@ -81,16 +79,6 @@ def write_files(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) ->
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-
-
-def _plain(tensors: Tensors) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """The LoRA pairs alone, with a core between them taken into B."""
-    plain = {}
-    for pair in pairs(name for name in tensors if part(name) in {"A", "B"}):
-        core = tensors.get(f"{pair.module}.lora_core.weight")
-        b = tensors[pair.b]
-        plain[pair.a], plain[pair.b] = tensors[pair.a], b if core is None else b @ core
-    return plain
 
 
 def _listed(files: Mapping[str, bytes]) -> tuple[File, ...]:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flwr.app import Context, Message
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from federation.rounds import wire
+from federation.rounds.trainer import Refused
 from federation.rounds.trainers import NODES_OWN, resident
 
 
@@ -21,7 +22,11 @@ def make(name: str | None = None, options: Mapping[str, Any] | None = None) -> C
     def train(message: Message, context: Context) -> Message:
         chosen, given = (name, options or {}) if name is not None else trainer_of(context)
         cohorts, config = wire.read_request(message.content)
-        found = resident(chosen, given).train(device_of(context), cohorts, config)
+        try:
+            found = resident(chosen, given).train(device_of(context), cohorts, config)
+        except Refused:
+            # Why is not told: how full a battery is, is the person's own.
+            return Message(Error(wire.REFUSED, "the device does not train now"), reply_to=message)
         return Message(wire.reply(found), reply_to=message)
 
     return app

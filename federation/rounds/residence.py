@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from federation.rounds.trainer import TrainConfig, Trainer, TrainReply
+from federation.rounds.trainer import Refused, TrainConfig, Trainer, TrainReply
 from federation.rounds.trainers import resident
 from federation.tensors import Tensors
 
@@ -45,7 +45,7 @@ class SocketTrainer:
             _send(connection, {"device": device, "config": {**asdict(config), "parts": sorted(config.parts)}}, named)
             about, update = _receive(connection)
         if "refused" in about:
-            raise ValueError(about["refused"])
+            raise (Refused if about["limits"] else ValueError)(about["refused"])
         return TrainReply(update=update, **about)
 
 
@@ -80,7 +80,7 @@ def answer(listener: Listener, trainer: Trainer) -> None:
             try:
                 found = trainer.train(about["device"], cohorts, config)
             except ValueError as error:
-                _send(connection, {"refused": str(error)}, {})
+                _send(connection, {"refused": str(error), "limits": isinstance(error, Refused)}, {})
             else:
                 told = {"cohort": found.cohort, "examples": found.examples, "metrics": dict(found.metrics)}
                 _send(connection, told, found.update)

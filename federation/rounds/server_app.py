@@ -86,7 +86,7 @@ def _round(grid: Grid, state: State, attempt: int, watcher: Watcher) -> Summary:
     names = frozenset(current.cohorts)
     for done, message in enumerate(_replies(grid, messages, started + plan.deadline), 1):
         if message.has_error():
-            current.fail("broken off")
+            current.fail("refused" if message.error.code == wire.REFUSED else "broken off")
         else:
             up += wire.size(message.content)
             _take(current, names, message)

@@ -28,6 +28,10 @@ class TrainConfig:
     seconds: float = 600.0
 
 
+class Refused(ValueError):
+    """A device does not train: why is for its owner, and does not leave it."""
+
+
 @dataclass(frozen=True)
 class TrainReply:
     """What a device sends: the change of the trained tensors of the cohort it chose, after minus before, in float32.
@@ -48,6 +52,7 @@ class Trainer(Protocol):
     def train(self, device: str, cohorts: Mapping[str, Tensors], config: TrainConfig) -> TrainReply:
         """Picks the cohort of lowest validation loss among ``cohorts``, all with the same names, and trains it.
 
-        ValueError where the device has too few events, or the tensors do not fit the model.
+        Refused where the device's limits do not allow it, before or amid; ValueError where it has too few events, or
+        the tensors do not fit the model.
         """
         ...

@@ -22,6 +22,9 @@ MOST_NUMBER = 1e9
 MOST_BYTES = 1 << 30
 """What the arrays of one message may hold."""
 
+REFUSED = 100
+"""The code of the error that a device answers with whose owner's limits do not allow training; Flower's are below."""
+
 _CONFIG, _COHORT, _UPDATE, _METRICS, _REPLY = "config", "cohort.", "update", "metrics", "reply"
 _NUMBERS = ("number", "seed", "steps", "batch")
 _REALS = ("scale", "learning_rate", "proximal", "seconds")

@@ -173,7 +173,7 @@ def test_status_tells_how_much_and_never_what(filled):
         assert "alien" not in text
 
 
-@pytest.mark.parametrize("command", [["status"], ["export"], ["prune", "--turns", "0"], ["delete", "--yes"]])
+@pytest.mark.parametrize("command", [["status"], ["export"], ["prune", "--turns", "0"]])
 def test_a_store_that_cannot_be_used_is_a_clear_error(home, command):
     path = home / STORE_PATH
     path.parent.mkdir()

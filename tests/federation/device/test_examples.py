@@ -36,6 +36,7 @@ def test_a_choice_holds_its_item_once_among_others_not_met_before(seed: int, neg
         assert not {event.item for event in events[:at]} & set(ids)
         assert [item.id for item in example.history] == [event.item for event in events[:at]][-8:]
     assert choices(events, ITEMS, [seed], negatives) == choices(events, ITEMS, [seed], negatives)
+    assert choices(events, ITEMS, [seed], negatives, 3) == choices(events, ITEMS, [seed], negatives)[2:]
 
 
 def test_what_is_met_later_may_be_among_the_others():
@@ -57,11 +58,16 @@ def test_disliked_items_are_not_shown_as_liked():
 
 
 def test_an_impression_becomes_the_choice_that_was_made():
-    example = from_impression(["i0", "gone"], ["i1", "gone", "i2"], "i2", ITEMS, Wish(genres=("horror",)))
-    assert [item.id for item in example.candidates] == ["i1", "i2"]
-    assert (example.chosen, [item.id for item in example.history]) == (1, ["i0"])
+    before = [Event(0.0, "i0", "liked"), Event(1.0, "gone", "liked")]
+    made = [from_impression(before, ["i1", "gone", "i2"], "i2", ITEMS, Wish(), [seed]) for seed in range(20)]
+    for example in made:
+        assert sorted(item.id for item in example.candidates) == ["i1", "i2"]
+        assert example.candidates[example.chosen].id == "i2"
+        assert [item.id for item in example.history] == ["i0"]
+    # Where it stood in the impression is not learned.
+    assert {example.chosen for example in made} == {0, 1}
     with pytest.raises(ValueError, match="not among"):
-        from_impression([], ["i1"], "i2", ITEMS, Wish())
+        from_impression([], ["i1"], "i2", ITEMS, Wish(), [0])
 
 
 @pytest.mark.parametrize("wish", [Wish(), Wish(genres=("horror",), year_from=1960)])

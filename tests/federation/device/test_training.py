@@ -11,13 +11,15 @@ from federation.device.store import EventStore
 from federation.device.training import device_trainer
 from federation.rounds.trainer import TrainConfig
 from retrieval.bundled import bundled_items
-from tests.federation.device.making import tiny
+from tests.federation.device.making import at_ease, tiny
 
 CONFIG = TrainConfig(1, 0, frozenset({"B", "prompt"}), 2.0, 1, 2, 0.01)
 
 
-def test_a_device_trains_on_its_own_store_as_it_grows(tmp_path: Path):
-    made = device_trainer(str(tmp_path), str(tiny(tmp_path)), rank=2, alpha=4.0, soft_prompt=1)
+def test_a_device_trains_on_its_own_store_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = device_trainer(
+        str(tmp_path), str(tiny(tmp_path)), rank=2, alpha=4.0, soft_prompt=1, limits=at_ease(monkeypatch)
+    )
     start = {"global": made.initial(0)}
     with pytest.raises(ValueError, match="three"):
         made.train("1", start, CONFIG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from multiprocessing.connection import Listener
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -12,7 +13,7 @@ import pytest
 
 from federation.rounds.residence import SocketTrainer, answer, listen
 from federation.rounds.synthetic import trainer
-from federation.rounds.trainer import TrainConfig
+from federation.rounds.trainer import Refused, TrainConfig, TrainReply
 from tests.federation.rounds.making import same
 
 CONFIG = TrainConfig(3, 7, frozenset({"B", "prompt"}), 2.0, 2, 4, 0.01, proximal=0.1, seconds=5.0)
@@ -58,6 +59,22 @@ def test_what_it_refuses_is_refused_here_and_it_goes_on(socket: Path):
     with pytest.raises(ValueError, match="too few events"):
         SocketTrainer(str(socket)).train("d1", cohorts, CONFIG)
     assert SocketTrainer(str(socket)).train("d2", cohorts, CONFIG).cohort == "global"
+    thread.join()
+
+
+def test_a_refusal_of_the_limits_is_one_here_too(socket: Path):
+    class Limited:
+        def train(self, *_: object) -> TrainReply:
+            raise Refused("the machine is busy")
+
+    def work(listener: Listener) -> None:
+        with listener:
+            answer(listener, Limited())
+
+    thread = Thread(target=work, args=[listen(socket)])
+    thread.start()
+    with pytest.raises(Refused, match="busy"):
+        SocketTrainer(str(socket)).train("d1", {"global": trainer().initial(0)}, CONFIG)
     thread.join()
 
 

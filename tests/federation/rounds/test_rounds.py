@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.app import Context, Message, RecordDict
@@ -18,6 +19,7 @@ from federation.rounds.coordinator import GLOBAL, Round, State, Summary, TooFewD
 from federation.rounds.plan import Plan
 from federation.rounds.server_app import serve
 from federation.rounds.synthetic import trainer
+from federation.rounds.trainer import Refused, TrainReply
 from tests.federation.rounds.making import DEVICES, began, plan, run, same
 
 
@@ -99,6 +101,28 @@ def test_devices_that_fail_are_counted_and_the_round_goes_on(tmp_path: Path):
     state = run(tmp_path, plan(rounds=1, sampled=30), broken=("d1", "d2"))
     assert state.summaries[0]["failed"] == {"broken off": 2}
     assert state.summaries[0]["answered"] == 28
+
+
+def test_devices_whose_owners_limits_refuse_are_counted_and_do_not_tell_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made, sent = trainer(), []
+
+    class Limited:
+        def train(self, device: str, *more: Any) -> TrainReply:
+            if device in {"d1", "d2"}:
+                raise Refused("the device runs on its battery, at 7 %")
+            return made.train(device, *more)
+
+    def answered(*of: Any, **more: Any) -> Message:
+        sent.append(Message(*of, **more))
+        return sent[-1]
+
+    monkeypatch.setattr("federation.rounds.client_app.resident", lambda *_: Limited())
+    monkeypatch.setattr("federation.rounds.client_app.Message", answered)
+    state = run(tmp_path, plan(rounds=1, sampled=30))
+    assert (state.summaries[0]["failed"], state.summaries[0]["answered"]) == ({"refused": 2}, 28)
+    assert [one.error.reason for one in sent if one.has_error()] == ["the device does not train now"] * 2
 
 
 def test_too_few_answers_end_the_run_with_the_reasons(tmp_path: Path):

@@ -116,7 +116,7 @@ def test_a_pair_on_a_release_names_it_and_is_one_adapter_with_it(home: Path, mod
     ("options", "reason"),
     [
         (["--memory", 1 << 40], "MiB of memory are free and training may need"),
-        ([*SHORT, "--release", "."], "manifest.json"),
+        ([*SHORT, "--release", Path(__file__).parent], "manifest.json"),
         ([*SHORT, "--model", "absent-model"], "no model absent-model"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 from sqlalchemy import select
@@ -28,6 +28,7 @@ Action = Literal["start", "advance", "pause", "resume", "promote", "rollback"]
 Clock = Callable[[], float]
 MOST_REASON = 500
 STEPS = (1.0, 10.0, 50.0, 100.0)
+_SUMS = ("shown", "accepted", "requests", "errors", "log_seconds")
 _SECRET = "rollout"  # noqa: S105  the name of the row
 
 
@@ -247,16 +248,20 @@ class Ledger:
     def count(self, rollout: int, counts: Iterable[Count]) -> None:
         """Adds what the arms did."""
         with self._database.write() as session:
-            for one in sorted(counts, key=lambda one: (one.step, one.arm, one.bucket)):
-                self.add(session, rollout, one)
+            self.add(session, rollout, *counts)
 
-    def add(self, session: Session, rollout: int, one: Count) -> None:
-        """Adds one count within a transaction of the caller's."""
+    def add(self, session: Session, rollout: int, *counts: Count) -> None:
+        """Adds counts within a transaction of the caller's, always in one order, so that none waits for another."""
+        if not counts:
+            return
         insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        sums = {name: getattr(one, name) for name in ("shown", "accepted", "requests", "errors", "log_seconds")}
-        row = insert(ArmFigure).values(rollout=rollout, step=one.step, arm=one.arm, bucket=one.bucket, **sums)
-        added = {name: getattr(ArmFigure, name) + getattr(row.excluded, name) for name in sums}
-        session.execute(row.on_conflict_do_update(index_elements=["rollout", "step", "arm", "bucket"], set_=added))
+        row = insert(ArmFigure)
+        added = {name: getattr(ArmFigure, name) + getattr(row.excluded, name) for name in _SUMS}
+        ordered = sorted(counts, key=lambda one: (one.step, one.arm, one.bucket))
+        session.execute(
+            row.on_conflict_do_update(index_elements=["rollout", "step", "arm", "bucket"], set_=added),
+            [{"rollout": rollout, **asdict(one)} for one in ordered],
+        )
 
     def counts(self, rollout: int) -> list[Count]:
         """All that the arms of a rollout did."""

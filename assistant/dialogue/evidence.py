@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,27 +31,26 @@ from assistant.dialogue.cues import (
     years_said,
 )
 from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Edit, Vocabulary
-from assistant.dialogue.pointing import counts, topics
+from assistant.dialogue.pointing import counts, governed_counts, pointed
+from assistant.dialogue.stance import Stance, stances
+from assistant.dialogue.subject import Encoder, Subjects, possible
+from assistant.dialogue.topic import topic
+from assistant.dialogue.values import Choice, choices, sayings
 from assistant.dialogue.verify import DENIAL
 from retrieval.lexicon import clearing, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
+LIKELY = 0.5
+"""The least cosine of a message with a genre or mood for it to be meant though nothing says it."""
 FORGIVEN = 90.0
 LEAST_FUZZY = 6
+TITLES = ("like", "dislike", "seen")
 FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
 STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
 WORD = re.compile(r"\[T\d+ (\w+)\]")
 TITLE = re.compile(r"\[[TS]\d+ ")
 PERSON = re.compile(r"\[P\d+ ")
-AMBIGUOUS = frozenset({"us", "cool", "sweet"})
-"""Phrases that mean something else too often to be taken for said outright."""
-
-
-class Encoder(Protocol):
-    """The text encoder of retrieval."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,8 @@ class Evidence:
     """What of the earlier wish may be given up: what is said in known words, else what is named beside a cue."""
     outright: tuple[str, ...] = ()
     """The fields of the edit of which a value is said in known words."""
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    """What the fields can hold that rules decide: facets, labels, the topic, the count."""
 
 
 class EvidenceFinder:
@@ -82,36 +83,53 @@ class EvidenceFinder:
     def __init__(self, vocabulary: Vocabulary, encoder: Encoder) -> None:
         self._vocabulary, self._encoder = vocabulary, encoder
         self._names: dict[str, NDArray[np.float32]] = {}
+        self._known = {name: getattr(vocabulary, name) for name in FACETS}
 
-    def find(self, message: str) -> Evidence:
-        """The evidence in ``message``, which carries its labels."""
+    def find(self, message: str, shown: int = 0) -> Evidence:
+        """The evidence in ``message``, which carries its labels and follows a list of ``shown`` items."""
+        text = message.lower().replace("’", "'")
         words = " ".join(LABEL.sub(" ", message).lower().split())
         # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
         loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
-        said = {name: tuple(_said(name, getattr(self._vocabulary, name), words)) for name in FACETS}
-        possible = said
-        if loose != words:
-            possible = {name: tuple(_said(name, getattr(self._vocabulary, name), loose)) for name in FACETS}
+        said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
         vector = cache(lambda: self._encoder.encode([words])[0])
-        open_ = {name: possible[name] or (self._near(name, vector) if words else ()) for name in FACETS}
-        unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
+        decided = choices(text, self._known, said)
+        spoken = sayings(text, self._known)
+        for name in NEAREST:
+            if words and not decided[name].values and not decided[f"not_{name}"].values:
+                decided[name] = decided[f"not_{name}"] = Choice(open=self._near(name, vector))
+        for name in FACETS:
+            if unknown := _unknown(name, self._known[name]):
+                decided |= {
+                    part: Choice(decided[part].sure, (*decided[part].open, *unknown))
+                    for part in (name, f"not_{name}")
+                    if part in decided
+                }
+        decided["about"] = topic(message, spoken, MAX_ABOUT)
+        decided |= _pointers(message, shown)
         given_up = self._given_up(words)
         eras = outright_eras(words)
+        count = governed_counts(message)
+        if count:
+            decided["count"] = Choice(sure=tuple(str(n) for n in count))
+        filmic = bool(spoken or LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure)
+        acts = possible(words, filmic or bool(count), self._subjects.likeness(vector())) if words else ACTS
         return Evidence(
-            **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
-            clear=given_up or self._may_give_up(loose, message, possible),
-            outright=(
-                *(name for name in FACETS if any(_outright(name, value, words) for value in said[name])),
-                *(["era"] if len(eras) == 1 else []),
-                *(["clear"] if given_up else []),
-            ),
+            **{name: tuple(dict.fromkeys((*decided[name].values, *said[name]))) for name in FACETS},
+            clear=given_up or self._may_give_up(loose, message, said),
+            outright=((*(["era"] if len(eras) == 1 else []), *(["clear"] if given_up else []))),
             kinds=self._vocabulary.kinds,
             years=years_said(words) or years_said(loose),
             era=eras or eras_said(loose),
-            count=counts(message),
-            acts=_acts(message),
-            about=topics(message, MAX_ABOUT),
+            count=count or counts(message),
+            acts=tuple(act for act in _acts(message) if act in acts),
+            about=decided["about"].values,
+            choices=decided,
         )
+
+    @cached_property
+    def _subjects(self) -> Subjects:
+        return Subjects(self._encoder)
 
     def _given_up(self, words: str) -> tuple[str, ...]:
         """The parts of the earlier wish that ``words`` give up letter by letter in a known way."""
@@ -144,18 +162,13 @@ class EvidenceFinder:
         if facet not in self._names:
             self._names[facet] = self._encoder.encode([f"a {value} film" for value in values])
         likeness = self._names[facet] @ vector()
-        return tuple(values[at] for at in np.argsort(-likeness)[:most])
+        return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
 
 
 def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
     """The ``values`` that ``words`` say in one of the known ways."""
     known = phrases(facet)
     yield from (value for value in values if any(_stands(phrase, words) for phrase in (value, *known.get(value, ()))))
-
-
-def _outright(facet: str, value: str, words: str) -> bool:
-    """True when ``words`` say ``value`` in a way that means little else."""
-    return any(_stands(phrase, words) for phrase in (value, *phrases(facet).get(value, ())) if phrase not in AMBIGUOUS)
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -173,8 +186,20 @@ def _acts(message: str) -> tuple[Act, ...]:
     return tuple(act for act in ACTS if act not in ASKING or act in possible)
 
 
+def _pointers(message: str, shown: int) -> dict[str, Choice]:
+    """What the fields that hold labels can hold."""
+    counted, sure = pointed(message, shown)
+    to: Mapping[str, Stance] = stances(message, counted, sure)
+    found: dict[str, Choice] = {}
+    for name in (*TITLES, "people", "not_people"):
+        mine = {label: one for label, one in to.items() if name in one.fields}
+        certain = tuple(label for label, one in mine.items() if one.sure)
+        found[name] = Choice(certain, tuple(label for label in mine if label not in certain))
+    return found
+
+
 def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
-    """``schema`` without the acts and fields for which a message gives no evidence."""
+    """``schema`` without the acts, fields and values for which a message gives no evidence, and with what is sure."""
     gone = {name for name in ("years", "era", "count", "about", "clear") if not getattr(evidence, name)}
     properties = {name: value for name, value in schema["properties"].items() if name not in gone}
     properties["act"] = {"enum": list(evidence.acts)}
@@ -190,7 +215,32 @@ def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
         properties["years"] = {
             "anyOf": [{"type": "array", "prefixItems": pair, "items": False, "minItems": 2} for pair in pairs]
         }
-    return {**schema, "properties": properties}
+    required = ["act"]
+    for name, choice in evidence.choices.items():
+        if name not in properties:
+            continue
+        if not choice.values:
+            del properties[name]
+            continue
+        if name not in ("about", "count"):
+            properties[name] = _holding(properties[name], choice)
+        if choice.sure:
+            required.append(name)
+    in_order = [name for name in properties if name in required]
+    return {**schema, "properties": properties, "required": in_order}
+
+
+def _holding(schema: dict[str, Any], choice: Choice) -> dict[str, Any]:
+    """The schema of an array that begins with what is sure in ``choice`` and goes on with what is open."""
+    most = max(schema["maxItems"], len(choice.sure))
+    room = most - len(choice.sure)
+    rest: dict[str, Any] | bool = {"enum": list(choice.open)} if choice.open and room else False
+    array = {"type": "array", "items": rest, "minItems": max(1, len(choice.sure)), "maxItems": most}
+    if rest is False:
+        array["maxItems"] = len(choice.sure)
+    if choice.sure:
+        array["prefixItems"] = [{"const": value} for value in choice.sure]
+    return array
 
 
 def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: str) -> dict[str, Any] | None:
@@ -209,7 +259,11 @@ def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: s
         missed.remove("era")
     if not missed:
         return None
-    kept = [name for name in schema["properties"] if name in missed or (name != "act" and getattr(edit, name, None))]
+    kept = [
+        name
+        for name in schema["properties"]
+        if name in missed or name in schema["required"] or (name != "act" and getattr(edit, name, None))
+    ]
     return {**schema, "properties": {**schema["properties"], "act": {"enum": ["find"]}}, "required": ["act", *kept]}
 
 

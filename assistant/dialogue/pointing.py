@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
-from retrieval.lexicon import lexicon
+from retrieval.lexicon import lexicon, read_bank
 from retrieval.wish import MAX_COUNT
 from retrieval.words import CUES, FUNCTION_WORDS
 
@@ -80,6 +81,48 @@ def shown_labels(message: str, shown: int) -> tuple[str, ...]:
     if not places and words == message and MAIN.search(rest):
         places.add(1)
     return tuple(f"S{n}" for n in sorted(places) if 1 <= n <= shown)
+
+
+def pointed(message: str, shown: int) -> tuple[tuple[str, ...], bool]:
+    """`shown_labels` of ``message``, and whether it counts off exactly these: "the second and third"."""
+    labels = shown_labels(message, shown)
+    words = LABEL.sub(" ", message)
+    exact = LAST.search(words) is not None or any(
+        re.search(rf"(?<!\w)(?:{form})(?!\w)", words, re.I) for form in ORDINALS
+    )
+    return labels, exact and len(labels) < max(shown, 2)
+
+
+def governed_counts(message: str) -> tuple[int, ...]:
+    """The number of recommendations that ``message`` asks for in so many words: none, or one number."""
+    words = LABEL.sub("·", message).lower()
+    if _one().search(words):
+        return (1,)
+    found = {number for number, pattern in _counted() for _ in pattern.finditer(words)}
+    return tuple(found) if len(found) == 1 else ()
+
+
+@cache
+def _one() -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(read_bank('assistant.dialogue', 'reading')['counted_one'])})(?!\w)")
+
+
+@cache
+def _counted() -> tuple[tuple[int, re.Pattern[str]], ...]:
+    """Each number from two on with what asks for so many."""
+    frames = read_bank("assistant.dialogue", "reading")["counted"]
+    named = {n: {str(n), NUMBERS[n - 1]} for n in range(2, MAX_COUNT + 1)}
+    named[2] |= {"a couple( of)?", "a pair( of)?", "couple of", "pair of"}
+    named[6].add("half a dozen")
+    return tuple(
+        (
+            n,
+            re.compile(
+                "|".join(rf"(?<![\w#])(?:{frame.format(n='(?:' + '|'.join(names) + ')')})(?!\w)" for frame in frames)
+            ),
+        )
+        for n, names in named.items()
+    )
 
 
 def counts(message: str) -> tuple[int, ...]:

@@ -167,7 +167,7 @@ class Understander:
         if (known := self._edits.get(key)) is not None:
             return known, Effort(cache_hits=1)
         labelled = turn.labelled
-        evidence = await asyncio.to_thread(self._evidence().find, labelled.text)
+        evidence = await asyncio.to_thread(self._evidence().find, labelled.text, len(turn.shown))
         named = [label for label in labelled.titles if label[0] != "S"]
         titles = [*named, *shown_labels(labelled.text, len(turn.shown))]
         schema = narrowed(edit_schema(evidence, titles, list(labelled.people)), evidence)

@@ -25,7 +25,7 @@ AFTER = re.compile(
 OR_AFTER = re.compile(r"^( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+)")
 ERA = re.compile(
     r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|current|"
-    r"today|ago|ancient|contemporary|dated|time|up to date)|\b(pre|post)",
+    r"today|ago|ancient|contemporary|dated|time\b(?! (travel|loop|machine|to))|up to date)|\b(pre|post)",
 )
 KIN = re.compile(
     r"\b(older|elder|newer) (brother|sister|sibling|son|daughter|kid|child|cousin|people|man|woman|couple)"

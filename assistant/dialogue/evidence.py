@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +35,19 @@ from assistant.dialogue.pointing import counts, governed_counts, pointed
 from assistant.dialogue.stance import Stance, stances
 from assistant.dialogue.subject import Encoder, Subjects, possible
 from assistant.dialogue.topic import topic
-from assistant.dialogue.values import Choice, choices, sayings
+from assistant.dialogue.values import Choice, Saying, choices, sayings
 from assistant.dialogue.verify import DENIAL
 from retrieval.lexicon import clearing, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
-LIKELY = 0.5
+LIKELY = 0.6
 """The least cosine of a message with a genre or mood for it to be meant though nothing says it."""
 FORGIVEN = 90.0
 LEAST_FUZZY = 6
 TITLES = ("like", "dislike", "seen")
 FACETS = ("genres", "moods", "countries", "languages")
-LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
-STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
+LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]", re.I)
+STRAY = re.compile(r"\[[Tt]\d+ ([a-z]+)\]")
 WORD = re.compile(r"\[T\d+ (\w+)\]")
 TITLE = re.compile(r"\[[TS]\d+ ")
 PERSON = re.compile(r"\[P\d+ ")
@@ -91,13 +91,13 @@ class EvidenceFinder:
         words = " ".join(LABEL.sub(" ", message).lower().split())
         # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
         loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
-        said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
-        vector = cache(lambda: self._encoder.encode([words])[0])
-        decided = choices(text, self._known, said)
         spoken = sayings(text, self._known)
+        said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
+        decided = choices(text, spoken, self._left(text, spoken))
+        vector = cache(lambda: self._encoder.encode([words])[0])
         for name in NEAREST:
             if words and not decided[name].values and not decided[f"not_{name}"].values:
-                decided[name] = decided[f"not_{name}"] = Choice(open=self._near(name, vector))
+                decided[name] = Choice(open=self._near(name, vector))
         for name in FACETS:
             if unknown := _unknown(name, self._known[name]):
                 decided |= {
@@ -106,21 +106,26 @@ class EvidenceFinder:
                     if part in decided
                 }
         decided["about"] = topic(message, spoken, MAX_ABOUT)
-        decided |= _pointers(message, shown)
+        pointing, exactly = pointed(message, shown)
+        decided |= _pointers(message, pointing, exactly, bool(spoken))
         given_up = self._given_up(words)
         eras = outright_eras(words)
         count = governed_counts(message)
         if count:
             decided["count"] = Choice(sure=tuple(str(n) for n in count))
-        filmic = bool(spoken or LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure)
-        acts = possible(words, filmic or bool(count), self._subjects.likeness(vector())) if words else ACTS
+        filmic = bool(
+            LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure or count or pointing
+        )
+        likeness = cache(lambda: self._subjects.likeness(vector()))
+        acts = possible(words, filmic, bool(spoken), likeness) if words else ACTS
         return Evidence(
-            **{name: tuple(dict.fromkeys((*decided[name].values, *said[name]))) for name in FACETS},
-            clear=given_up or self._may_give_up(loose, message, said),
+            **{name: _union(decided, name, said[name]) for name in FACETS},
+            clear=given_up or self._may_give_up(loose, message, said, decided),
             outright=((*(["era"] if len(eras) == 1 else []), *(["clear"] if given_up else []))),
             kinds=self._vocabulary.kinds,
             years=years_said(words) or years_said(loose),
-            era=eras or eras_said(loose),
+            # A new search is no newer film.
+            era=eras or (() if given_up else eras_said(loose)),
             count=count or counts(message),
             acts=tuple(act for act in _acts(message) if act in acts),
             about=decided["about"].values,
@@ -135,10 +140,11 @@ class EvidenceFinder:
         """The parts of the earlier wish that ``words`` give up letter by letter in a known way."""
         return tuple(part for part in self._clearable() if any(spelt(phrase, words) for phrase in clearing(part)))
 
-    def _may_give_up(self, words: str, message: str, said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    def _may_give_up(
+        self, words: str, message: str, said: Mapping[str, Sequence[str]], decided: Mapping[str, Choice]
+    ) -> tuple[str, ...]:
         """The parts that ``words`` may give up: those named beside a word that gives up, or all."""
         parts = {"all"} if gives_up_all(words) else set()
-        parts |= {part for part in self._clearable() if any(_stands(phrase, words) for phrase in clearing(part))}
         if gives_up(words):
             parts |= parts_named(words)
             parts |= {part for part in ("genres", "moods") if said[part]}
@@ -149,7 +155,16 @@ class EvidenceFinder:
                 parts.add("years")
             if PERSON.search(message):
                 parts.add("people")
-        return tuple(part for part in self._clearable() if part in parts)
+        if not parts:
+            parts = {part for part in self._clearable() if any(_stands(phrase, words) for phrase in clearing(part))}
+        return tuple(part for part in self._clearable() if part in parts and not decided.get(part, Choice()).sure)
+
+    def _left(self, text: str, spoken: Sequence[Saying]) -> dict[str, tuple[str, ...]]:
+        """The values that what is left of ``text`` may say in passing or with a typo."""
+        for one in spoken:
+            text = text[: one.start] + " " * (one.end - one.start) + text[one.end :]
+        words = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", text)).split())
+        return {name: tuple(_said(name, self._known[name], words)) for name in FACETS}
 
     def _clearable(self) -> tuple[str, ...]:
         return tuple(part for part in CLEARABLE if part != "kind" or len(self._vocabulary.kinds) > 1)
@@ -165,10 +180,18 @@ class EvidenceFinder:
         return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
 
 
+def _union(decided: Mapping[str, Choice], facet: str, said: Sequence[str]) -> tuple[str, ...]:
+    """All values of ``facet``, wanted or refused."""
+    refused = decided.get(f"not_{facet}", Choice())
+    return tuple(dict.fromkeys((*decided[facet].values, *refused.values, *said)))
+
+
 def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
     """The ``values`` that ``words`` say in one of the known ways."""
     known = phrases(facet)
-    yield from (value for value in values if any(_stands(phrase, words) for phrase in (value, *known.get(value, ()))))
+    # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo.
+    stands = spelt if facet == "languages" else _stands
+    yield from (value for value in values if any(stands(phrase, words) for phrase in (value, *known.get(value, ()))))
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -186,15 +209,16 @@ def _acts(message: str) -> tuple[Act, ...]:
     return tuple(act for act in ACTS if act not in ASKING or act in possible)
 
 
-def _pointers(message: str, shown: int) -> dict[str, Choice]:
+def _pointers(message: str, pointing: Sequence[str], exactly: bool, faceted: bool) -> dict[str, Choice]:
     """What the fields that hold labels can hold."""
-    counted, sure = pointed(message, shown)
-    to: Mapping[str, Stance] = stances(message, counted, sure)
+    to: Mapping[str, Stance] = stances(message, pointing, exactly, faceted)
     found: dict[str, Choice] = {}
     for name in (*TITLES, "people", "not_people"):
         mine = {label: one for label, one in to.items() if name in one.fields}
         certain = tuple(label for label, one in mine.items() if one.sure)
-        found[name] = Choice(certain, tuple(label for label in mine if label not in certain))
+        rest = tuple(label for label in mine if label not in certain)
+        needed = any(one.needed for one in mine.values())
+        found[name] = Choice(certain, rest, needed)
     return found
 
 
@@ -215,19 +239,23 @@ def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
         properties["years"] = {
             "anyOf": [{"type": "array", "prefixItems": pair, "items": False, "minItems": 2} for pair in pairs]
         }
-    required = ["act"]
-    for name, choice in evidence.choices.items():
-        if name not in properties:
-            continue
+    return _decided({**schema, "properties": properties}, evidence.choices)
+
+
+def _decided(schema: dict[str, Any], choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """``schema`` with the fields of ``choices`` as they can be, and required where something of them is sure."""
+    properties = dict(schema["properties"])
+    required = {"act"}
+    for name in choices.keys() & properties.keys():
+        choice = choices[name]
         if not choice.values:
             del properties[name]
             continue
-        if name not in ("about", "count"):
+        if properties[name].get("type") == "array":
             properties[name] = _holding(properties[name], choice)
-        if choice.sure:
-            required.append(name)
-    in_order = [name for name in properties if name in required]
-    return {**schema, "properties": properties, "required": in_order}
+        if choice.sure or choice.needed:
+            required.add(name)
+    return {**schema, "properties": properties, "required": [name for name in properties if name in required]}
 
 
 def _holding(schema: dict[str, Any], choice: Choice) -> dict[str, Any]:

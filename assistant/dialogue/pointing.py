@@ -84,13 +84,13 @@ def shown_labels(message: str, shown: int) -> tuple[str, ...]:
 
 
 def pointed(message: str, shown: int) -> tuple[tuple[str, ...], bool]:
-    """`shown_labels` of ``message``, and whether it counts off exactly these: "the second and third"."""
-    labels = shown_labels(message, shown)
+    """The labels of shown items on which ``message`` gives a verdict, and whether it counts off exactly these."""
     words = LABEL.sub(" ", message)
-    exact = LAST.search(words) is not None or any(
-        re.search(rf"(?<!\w)(?:{form})(?!\w)", words, re.I) for form in ORDINALS
-    )
-    return labels, exact and len(labels) < max(shown, 2)
+    counted = {n for n, form in enumerate(ORDINALS, 1) if re.search(rf"(?<!\w)(?:{form})(?!\w)", words, re.I)}
+    if LAST.search(words):
+        counted.add(shown)
+    exact = tuple(f"S{n}" for n in sorted(counted) if 1 <= n <= shown)
+    return (exact, True) if exact else (shown_labels(message, shown), False)
 
 
 def governed_counts(message: str) -> tuple[int, ...]:
@@ -100,6 +100,10 @@ def governed_counts(message: str) -> tuple[int, ...]:
         return (1,)
     found = {number for number, pattern in _counted() for _ in pattern.finditer(words)}
     return tuple(found) if len(found) == 1 else ()
+
+
+def _else() -> str:
+    return str(read_bank("assistant.dialogue", "reading")["counting_else"])
 
 
 @cache
@@ -128,8 +132,9 @@ def _counted() -> tuple[tuple[int, re.Pattern[str]], ...]:
 def counts(message: str) -> tuple[int, ...]:
     """The numbers of recommendations that ``message`` can ask for, 1 to `MAX_COUNT`."""
     words = LABEL.sub(" ", message).lower()
-    said = {int(digits) for digits in re.findall(r"(?<!\d)\d{1,2}(?!\d)", words)}
-    said |= {n for n, name in enumerate(NUMBERS, 1) if re.search(rf"\b{name}\b", words)}
+    said = {int(digits) for digits in re.findall(rf"(?<!\d)\d{{1,2}}(?!\d)(?! ?-?(?:{_else()})\b)", words)}
+    # "One" is mostly a pronoun: `governed_counts` knows where it counts.
+    said |= {n for n, name in enumerate(NUMBERS[1:], 2) if re.search(rf"\b{name}\b", words)}
     for number, phrases in lexicon()["counts"].items():
         if any(re.search(rf"\b{re.escape(phrase.lower())}\b", words) for phrase in phrases):
             said.add(int(number))

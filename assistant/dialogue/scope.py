@@ -1,4 +1,4 @@
-"""Where a message refuses, likes or knows what it names: spans found by rule, with the cues of ``language/reading.yaml``.
+"""Where a message refuses what it names: spans found by rule, with the cues of ``language/reading.yaml``.
 
 A refusal reaches from its cue ("no", "hate", "fed up with") to the end of the clause, over a list ("no war, horror or
 musicals") and up to a word that turns ("but", "how about"); some stand after what they refuse ("annoys me"). Knows

@@ -10,12 +10,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assistant.dialogue.scope import HARD, LABEL, Scope, cues, refusals
+from assistant.dialogue.cues import gives_up
+from assistant.dialogue.scope import HARD, LABEL, Scope, clause, cues, refusals
 
 TITLE_FIELDS = ("like", "dislike", "seen")
 PERSON_FIELDS = ("people", "not_people")
 NAMED = re.compile(r"\[([tps]\d+) [^\]]*\]")
 BUT = re.compile(r"\b(but|however|though|although|instead)\b")
+ALL = re.compile(r"\b(all|both|every|everyone|each|none|neither|any|those|these|them)\b")
+THEY = re.compile(
+    r"\b(it|that(?! is|s)|this|(other|last|same) ones?|others|those|these|them|all|both|none|neither|every ?one)\b"
+)
+AWAY = re.compile(r"\b(no|not|without|hate|drop|skip)\b[^,]*$")
 PAST = re.compile(r"\b(seen|saw|watched|rewatched)\b")
 
 
@@ -25,24 +31,33 @@ class Stance:
 
     fields: tuple[str, ...]
     sure: bool = False
+    needed: bool = False
+    """One of the labels of its only field must be in it."""
 
 
-def stances(message: str, shown: Sequence[str] = (), counted: bool = False) -> Mapping[str, Stance]:
+def stances(
+    message: str, shown: Sequence[str] = (), counted: bool = False, faceted: bool = False
+) -> Mapping[str, Stance]:
     """The stance to each label that ``message`` carries, and to those of ``shown`` items it can point at without one.
 
-    ``counted`` where it counts off just these.
+    ``counted`` where it counts off just these, ``faceted`` where it says values of facets.
     """
     text = message.lower()
     scopes = refusals(text)
     found: dict[str, Stance] = {}
     for match in NAMED.finditer(text):
         label = match[1].upper()
-        stance = _to_person(match, scopes) if label[0] == "P" else _to_title(text, match, scopes)
+        stance = _to_person(text, match, scopes) if label[0] == "P" else _to_title(text, match, scopes)
         # Named twice in two ways: the words are read by the model.
         found[label] = stance if label not in found or found[label] == stance else Stance(_every(label))
-    rest = Stance(_said(text, scopes))
+    fields = _said(text, scopes)
+    # Beside something named, a refusal or liking may be of that alone.
+    alone = len(fields) == 1 and (counted or (not found and THEY.search(text) is not None))
+    if not counted and THEY.search(text) is None and (found or faceted):
+        return found
+    every = counted or len(shown) == 1 or ALL.search(text) is not None
     for label in shown:
-        found.setdefault(label, Stance(rest.fields, sure=counted and len(rest.fields) == 1))
+        found.setdefault(label, Stance(fields, sure=alone and every, needed=alone))
     return found
 
 
@@ -50,7 +65,10 @@ def _every(label: str) -> tuple[str, ...]:
     return PERSON_FIELDS if label[0] == "P" else TITLE_FIELDS
 
 
-def _to_person(match: re.Match[str], scopes: tuple[Scope, ...]) -> Stance:
+def _to_person(text: str, match: re.Match[str], scopes: tuple[Scope, ...]) -> Stance:
+    if gives_up(text[slice(*clause(text, match.start()))]):
+        # "Forget Tom Hanks", "it need not be with Tom Hanks": no longer wanted, and not refused for it.
+        return Stance(("not_people",) if AWAY.search(text[: match.start()]) else ())
     refused = any(scope.holds(*match.span()) for scope in scopes)
     return Stance(("not_people",) if refused else ("people",), sure=True)
 
@@ -59,13 +77,13 @@ def _to_title(text: str, match: re.Match[str], scopes: tuple[Scope, ...]) -> Sta
     start, end = match.span()
     after = _after(text, end)
     if cues("known").match(after.lstrip(" ,-")) or _soon("known", after):
-        return Stance(("like", "seen")) if _soon("liked", after) else Stance(("seen",), sure=True)
+        return Stance(("like", "seen")) if cues("liked").search(after) else Stance(("seen",), sure=True)
     holding = [scope for scope in scopes if scope.holds(start, end)]
     if holding:
         between = text[min(scope.start for scope in holding) : start]
         return Stance(("dislike", "seen")) if PAST.search(between) else Stance(("dislike",), sure=True)
     kinds = _before(text, start)
-    if _soon("liked", after):
+    if _soon("liked", after, most=5):
         kinds = {*kinds, "like"}
     if len(kinds) == 1:
         return Stance(tuple(kinds), sure=True)
@@ -94,10 +112,10 @@ def _after(text: str, end: int) -> str:
     return text[end:stop]
 
 
-def _soon(name: str, after: str) -> bool:
-    """Whether a cue begins within the next few words."""
+def _soon(name: str, after: str, most: int = 2) -> bool:
+    """Whether a cue begins within the next ``most`` words: "the matrix films were great"."""
     match = cues(name).search(after)
-    return match is not None and len(after[: match.start()].split()) <= 2  # noqa: PLR2004 - "the matrix films were great"
+    return match is not None and len(after[: match.start()].split()) <= most
 
 
 def _said(text: str, scopes: tuple[Scope, ...]) -> tuple[str, ...]:

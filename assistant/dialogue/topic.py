@@ -18,7 +18,8 @@ from retrieval.lexicon import lexicon, read_bank
 BREAK = re.compile(r"[.,;:!?\[\]()·]|\s-\s")
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 DATE = re.compile(
-    r"\b((in|from|of) )?(the )?(early |late |mid[ -]?)?('?\d0'?s|(19|20)\d\ds?|(twen|thir|for|fif|six|seven|eigh|nine)ties)\b"
+    r"\b((in|from|of) )?(the )?(early |late |mid[ -]?)?"
+    r"('?\d0'?s|(19|20)\d\ds?|(twen|thir|for|fif|six|seven|eigh|nine)ties)\b"
 )
 MOST_WORDS = 8
 
@@ -39,7 +40,18 @@ def topic(message: str, said: Sequence[Saying], longest: int) -> Choice:
     if sure:
         return Choice((sure[0],), ())
     facets = {word for one in said for word in text[one.start : one.end].split()}
-    return Choice((), tuple(one for one in topics(message, longest) if not facets & set(one.lower().split())))
+    free = [one for one in topics(message, longest) if not facets & set(one.lower().split())]
+    known = [one for one in free if _known(one.lower())]
+    alone = [one for one in known if any(_says_only(one, part) for part in BREAK.split(text))]
+    if alone:
+        return Choice((max(alone, key=len),), ())
+    return Choice((), tuple(known))
+
+
+def _says_only(stretch: str, part: str) -> bool:
+    """Whether all that ``part`` of a sentence says is ``stretch``."""
+    words = WORD.findall(part)
+    return stretch.lower() in part and all(word in STOP or word in stretch.lower().split() for word in words)
 
 
 def _governed(text: str) -> Iterator[tuple[int, str]]:
@@ -109,8 +121,8 @@ def _stem(phrase: str) -> str:
 
 @cache
 def _topics() -> frozenset[str]:
-    bank = [phrase.lower() for phrase in lexicon()["topics"]]
-    return frozenset(_stem(part) for phrase in bank for part in (phrase, *phrase.split()) if part not in STOP)
+    """The topics of the bank as wholes: their single words mean other things by themselves."""
+    return frozenset(_stem(phrase.lower()) for phrase in lexicon()["topics"])
 
 
 @cache

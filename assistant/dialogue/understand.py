@@ -25,13 +25,12 @@ from assistant.dialogue.edit import Edit, by_act, edit_schema
 from assistant.dialogue.effort import Effort
 from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
 from assistant.dialogue.fold import fold
+from assistant.dialogue.labels import Labelled, labelled
 from assistant.dialogue.pointing import shown_labels
 from assistant.dialogue.types import ChatMessage
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, understand_messages
-from prompts.records import plain
 from retrieval.item import Item
-from retrieval.linker import Mention
 from retrieval.search import Library
 from retrieval.wish import Wish
 
@@ -39,15 +38,6 @@ MAX_READ = 12
 MAX_MESSAGE = 2000
 EDIT_TOKENS = 160
 CACHE_SIZE, CACHE_SECONDS = 4096, 1800.0
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A message with its labels: ``text`` for the model, and what each label points at."""
-
-    text: str
-    titles: dict[str, str] = field(default_factory=dict)
-    people: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,7 @@ class Understander:
                 shown = named if not {item.id for item in named} <= {item.id for item in shown} else shown
             elif message.role == "user":
                 text = message.content[:MAX_MESSAGE]
-                turns.append(_Turn(text, shown, self._label(text, shown)))
+                turns.append(_Turn(text, shown, labelled(text, shown, self._library.linker.link(text))))
         return turns
 
     def _shown(self, reply: str) -> tuple[Item, ...]:
@@ -134,33 +124,6 @@ class Understander:
             with self._lock:
                 self._named[key] = named
         return tuple(catalogue.many(list(named)))
-
-    def _label(self, text: str, shown: Sequence[Item]) -> Labelled:
-        place = {item.id: f"S{n}" for n, item in enumerate(shown, 1)}
-        titles: dict[str, str] = {label: item_id for item_id, label in place.items()}
-        people: dict[str, str] = {}
-        parts, at = [], 0
-        for mention in self._library.linker.link(text):
-            label = self._label_of(mention, place, titles, people)
-            parts += [
-                plain_keeping_ends(text[at : mention.start]),
-                f"[{label} {plain(text[mention.start : mention.end])}]",
-            ]
-            at = mention.end
-        parts.append(plain_keeping_ends(text[at:]))
-        return Labelled(re.sub(r"\s+", " ", "".join(parts)).strip(), titles, people)
-
-    def _label_of(self, mention: Mention, place: dict[str, str], titles: dict[str, str], people: dict[str, str]) -> str:
-        if mention.kind == "person":
-            label = f"P{len(people) + 1}"
-            people[label] = mention.name or mention.surface
-            return label
-        for item_id in mention.ids:
-            if item_id in place:
-                return place[item_id]
-        label = f"T{1 + sum(name.startswith('T') for name in titles)}"
-        titles[label] = mention.ids[0]
-        return label
 
     async def _edit(self, turn: _Turn, model: str) -> tuple[Edit, Effort]:
         key = self._hash(model, turn.labelled.text, *(item.id for item in turn.shown))
@@ -224,11 +187,3 @@ def _grounded(edit: Edit, message: str) -> Edit:
     said = set(re.findall(r"\w+", message.lower()))
     words = [word for word in edit.about.split() if set(re.findall(r"\w+", word.lower())) <= said]
     return edit.model_copy(update={"about": " ".join(words)})
-
-
-def plain_keeping_ends(text: str) -> str:
-    """`plain`, but a blank at either end stays."""
-    body = plain(text)
-    if not body:
-        return " " if text else ""
-    return f"{' ' if text[0].isspace() else ''}{body}{' ' if text[-1].isspace() else ''}"

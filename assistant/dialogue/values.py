@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
-from assistant.dialogue.cues import gives_up
 from assistant.dialogue.scope import FILLER, LABEL, Scope, clause, refusals
 from retrieval.lexicon import bare, lexicon, phrases, read_bank
 
@@ -25,6 +25,8 @@ class Choice:
 
     sure: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    needed: bool = False
+    """The field must be there, if only with open values."""
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -42,6 +44,8 @@ class Saying:
     end: int
     double: bool = False
     refusing: bool = False
+    rival: bool = False
+    """The phrase means this value or another of the facet, not both."""
 
 
 def sayings(text: str, known: Mapping[str, Sequence[str]]) -> tuple[Saying, ...]:
@@ -56,12 +60,11 @@ def sayings(text: str, known: Mapping[str, Sequence[str]]) -> tuple[Saying, ...]
     return (*whole, *_places(words, known))
 
 
-def choices(text: str, known: Mapping[str, Sequence[str]], loose: Mapping[str, Sequence[str]]) -> dict[str, Choice]:
+def choices(text: str, said: Sequence[Saying], loose: Mapping[str, Sequence[str]]) -> dict[str, Choice]:
     """What the genres, moods, countries and languages of an edit can be, wanted and refused.
 
-    ``loose`` are the values that ``text`` may say with typos or in passing.
+    ``said`` are the sayings of ``text``, ``loose`` the values that the rest of it may say with typos or in passing.
     """
-    said = sayings(text, known)
     text = _without_wanted_denials(text, said)
     scopes = refusals(text)
     found: dict[str, Choice] = {}
@@ -86,10 +89,15 @@ def _choice(text: str, said: Sequence[Saying], elsewhere: Iterable[str], refused
         dict.fromkeys(
             one.value
             for one in said
-            if (refused or not one.double) and not gives_up(text[slice(*clause(text, one.start))])
+            if (refused or not one.double) and not one.rival and not _dropped().search(text, *clause(text, one.start))
         )
     )
-    return Choice(sure, tuple(value for value in (*(one.value for one in said), *elsewhere) if value not in sure))
+    left = tuple(value for value in (*(one.value for one in said), *elsewhere) if value not in sure)
+    return Choice(sure, left, needed=any(one.rival for one in said))
+
+
+def _dropped() -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{_bank()['dropped']})\b")
 
 
 def _held(one: Saying, scopes: Iterable[Scope]) -> bool:
@@ -112,9 +120,16 @@ def _within(one: Saying, other: Saying) -> bool:
 def _found(phrase: str, more: Sequence[tuple[str, str, bool]], words: str) -> Iterable[Saying]:
     if phrase not in words:
         return
-    for match in re.finditer(rf"(?<![\w-]){re.escape(phrase)}(?:'?s)?(?![\w-])", words):
+    for match in re.finditer(rf"(?<![\w-])(?<!pre )(?<!post ){re.escape(phrase)}(?:'?s)?(?![\w-])", words):
+        double = _is_double(phrase) and not _made_of().match(words, match.end())
         for facet, value, refusing in more:
-            yield Saying(facet, value, *match.span(), double=_is_double(phrase), refusing=refusing)
+            rival = phrase not in _combos() and sum(other[0] == facet for other in more) > 1
+            yield Saying(facet, value, *match.span(), double=double, refusing=refusing, rival=rival)
+
+
+@cache
+def _made_of() -> re.Pattern[str]:
+    return re.compile(rf" (?:{_bank()['made_of']})\b")
 
 
 @cache
@@ -124,16 +139,32 @@ def _phrases() -> Mapping[str, tuple[tuple[str, str, bool], ...]]:
     refusing = {(value, bare(phrase)) for value, more in lexicon()["not_mood_phrases"].items() for phrase in more or ()}
     for facet in TASTES:
         for value, more in phrases(facet).items():
-            for phrase in (value, *more):
+            for phrase in (value, *more, *_more()[facet].get(value, ())):
                 found.setdefault(phrase, set()).add((facet, value, (value, phrase) in refusing))
-    return {phrase: tuple(sorted(more)) for phrase, more in found.items()}
+                found.setdefault(phrase.replace("-", " "), set()).add((facet, value, (value, phrase) in refusing))
+    ignored = _bank()["ignored"].split("|")
+    return {phrase: tuple(sorted(more)) for phrase, more in found.items() if phrase not in ignored}
+
+
+def _more() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    more: Mapping[str, Mapping[str, Sequence[str]]] = _bank()["more"]
+    return more
+
+
+def _bank() -> Mapping[str, Any]:
+    return read_bank("assistant.dialogue", "reading")
+
+
+@cache
+def _combos() -> frozenset[str]:
+    """Phrases that mean several values together: "rom-com"."""
+    said = {bare(combo["phrase"]) for combo in lexicon()["combos"]}
+    return frozenset(said | {phrase.replace("-", " ") for phrase in said})
 
 
 @cache
 def _double() -> frozenset[str]:
-    return frozenset(
-        phrase for line in read_bank("assistant.dialogue", "reading")["double"] for phrase in line.split("|")
-    )
+    return frozenset(phrase for line in _bank()["double"] for phrase in line.split("|"))
 
 
 def _is_double(phrase: str) -> bool:
@@ -158,19 +189,19 @@ def _places(words: str, known: Mapping[str, Sequence[str]]) -> Iterable[Saying]:
 
 def _named(name: str, value: str, words: str, facet: str) -> Iterable[Saying]:
     if name in words:
-        for match in re.finditer(rf"(?<![\w-]){re.escape(name)}(?!\w)", words):
+        for match in re.finditer(rf"(?<![\w-])(?<!south )(?<!latin ){re.escape(name)}(?!\w)", words):
             yield Saying(facet, value, *match.span(), double=_is_double(name))
 
 
 def _is_spoken(words: str, one: Saying) -> bool:
-    bank = read_bank_tongues()
+    bank = _beside_tongues()
     return bank[0].search(words[: one.start]) is not None or bank[1].match(words[one.end :]) is not None
 
 
 @cache
-def read_bank_tongues() -> tuple[re.Pattern[str], re.Pattern[str]]:
+def _beside_tongues() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """What stands before and behind the name of a tongue."""
-    bank = read_bank("assistant.dialogue", "reading")
+    bank = _bank()
     return (
         re.compile(rf"\b({bank['tongue_before']}) (either )?(\w+ (or|and) )?$"),
         re.compile(rf"[ -]((or|and) \w+[ -])?({bank['tongue_after']})\b"),
@@ -188,7 +219,9 @@ def _tongues(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @cache
 def _countries(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     said = phrases("countries")
-    return tuple(sorted({(name, value) for value in values for name in (value, *said.get(value, ()))}))
+    named = {(name, value) for value in values for name in (value, *said.get(value, ()))}
+    regions = {(name, value) for name, more in _bank()["regions"].items() for value in more if value in values}
+    return tuple(sorted(named | regions))
 
 
 def _single(more: Iterable[str]) -> Iterable[str]:

@@ -46,8 +46,8 @@ FORGIVEN = 90.0
 LEAST_FUZZY = 6
 TITLES = ("like", "dislike", "seen")
 FACETS = ("genres", "moods", "countries", "languages")
-LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]", re.I)
-STRAY = re.compile(r"\[[Tt]\d+ ([a-z]+)\]")
+LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
+STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
 WORD = re.compile(r"\[T\d+ (\w+)\]")
 TITLE = re.compile(r"\[[TS]\d+ ")
 PERSON = re.compile(r"\[P\d+ ")
@@ -80,8 +80,10 @@ class Evidence:
 class EvidenceFinder:
     """Finds evidence for the values of ``vocabulary``; the names of genres and moods are encoded once."""
 
-    def __init__(self, vocabulary: Vocabulary, encoder: Encoder) -> None:
-        self._vocabulary, self._encoder = vocabulary, encoder
+    def __init__(
+        self, vocabulary: Vocabulary, encoder: Encoder, is_topic: Callable[[str], bool] = lambda words: False
+    ) -> None:
+        self._vocabulary, self._encoder, self._is_topic = vocabulary, encoder, is_topic
         self._names: dict[str, NDArray[np.float32]] = {}
         self._known = {name: getattr(vocabulary, name) for name in FACETS}
 
@@ -93,7 +95,7 @@ class EvidenceFinder:
         loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
         spoken = sayings(text, self._known)
         said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
-        decided = choices(text, spoken, self._left(text, spoken))
+        decided = choices(text, spoken, self._left(message, spoken))
         vector = cache(lambda: self._encoder.encode([words])[0])
         for name in NEAREST:
             if words and not decided[name].values and not decided[f"not_{name}"].values:
@@ -105,7 +107,7 @@ class EvidenceFinder:
                     for part in (name, f"not_{name}")
                     if part in decided
                 }
-        decided["about"] = topic(message, spoken, MAX_ABOUT)
+        decided["about"] = topic(message, spoken, MAX_ABOUT, self._is_topic)
         pointing, exactly = pointed(message, shown)
         decided |= _pointers(message, pointing, exactly, bool(spoken))
         given_up = self._given_up(words)
@@ -159,11 +161,11 @@ class EvidenceFinder:
             parts = {part for part in self._clearable() if any(_stands(phrase, words) for phrase in clearing(part))}
         return tuple(part for part in self._clearable() if part in parts and not decided.get(part, Choice()).sure)
 
-    def _left(self, text: str, spoken: Sequence[Saying]) -> dict[str, tuple[str, ...]]:
-        """The values that what is left of ``text`` may say in passing or with a typo."""
+    def _left(self, message: str, spoken: Sequence[Saying]) -> dict[str, tuple[str, ...]]:
+        """The values that what is left of ``message`` may say in passing or with a typo."""
         for one in spoken:
-            text = text[: one.start] + " " * (one.end - one.start) + text[one.end :]
-        words = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", text)).split())
+            message = message[: one.start] + " " * (one.end - one.start) + message[one.end :]
+        words = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
         return {name: tuple(_said(name, self._known[name], words)) for name in FACETS}
 
     def _clearable(self) -> tuple[str, ...]:
@@ -290,7 +292,9 @@ def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: s
     kept = [
         name
         for name in schema["properties"]
-        if name in missed or name in schema["required"] or (name != "act" and getattr(edit, name, None))
+        if name in missed
+        or (name != "act" and name in schema["required"])
+        or (name != "act" and getattr(edit, name, None))
     ]
     return {**schema, "properties": {**schema["properties"], "act": {"enum": ["find"]}}, "required": ["act", *kept]}
 

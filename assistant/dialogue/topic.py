@@ -7,7 +7,7 @@ left of the sentence is offered to the model where there is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 
 from assistant.dialogue.pointing import STOP, topics
@@ -22,26 +22,30 @@ DATE = re.compile(
     r"('?\d0'?s|(19|20)\d\ds?|(twen|thir|for|fif|six|seven|eigh|nine)ties)\b"
 )
 MOST_WORDS = 8
+IsTopic = Callable[[str], bool]
 
 
-def topic(message: str, said: Sequence[Saying], longest: int) -> Choice:
+def topic(message: str, said: Sequence[Saying], longest: int, is_topic: IsTopic) -> Choice:
     """The topic of ``message``, sure where a construction governs it; stretches that can be one otherwise.
 
     ``said`` are the values of facets that the message says; none is a topic by itself. Only stretches of at most
-    ``longest`` characters count.
+    ``longest`` characters count; ``is_topic`` tells whether words are a keyword of the catalogue.
     """
     text = DATE.sub(lambda m: "." * len(m[0]), LABEL.sub(lambda m: FILLER * len(m[0]), message.lower()))
     scopes = refusals(message.lower())
     governed = [
-        (start, stretch) for start, stretch in (*_governed(text), *_before_heads(text, said)) if len(stretch) <= longest
+        (start, stretch)
+        for start, stretch in (*_governed(text), *_before_heads(text, said, is_topic))
+        if len(stretch) <= longest
     ]
     sure = [stretch for start, stretch in governed if not any(scope.holds(start, start + 1) for scope in scopes)]
     sure = [stretch for stretch in sure if stretch and '"' not in stretch and "\\" not in stretch]
     if sure:
         return Choice((sure[0],), ())
-    facets = {word for one in said for word in text[one.start : one.end].split()}
+    facets = {word for one in said if not one.double for word in text[one.start : one.end].split()}
     free = [one for one in topics(message, longest) if not facets & set(one.lower().split())]
-    known = [one for one in free if _known(one.lower())]
+    free = [one for one in free if not set(one.lower().split()) <= _plain()]
+    known = [one for one in free if _known(one.lower()) or is_topic(one)]
     alone = [one for one in known if any(_says_only(one, part) for part in BREAK.split(text))]
     if alone:
         return Choice((max(alone, key=len),), ())
@@ -70,7 +74,7 @@ def _governed(text: str) -> Iterator[tuple[int, str]]:
             yield frame.end(), stretch
 
 
-def _before_heads(text: str, said: Sequence[Saying]) -> Iterator[tuple[int, str]]:
+def _before_heads(text: str, said: Sequence[Saying], is_topic: IsTopic) -> Iterator[tuple[int, str]]:
     """The words right before "movie" that are neither a facet nor say nothing: "heist movie"."""
     for head in re.finditer(r"\b(film|movie|flick|story|storie|stuff)s?\b", text):
         words = list(WORD.finditer(text, 0, head.start()))
@@ -90,7 +94,7 @@ def _before_heads(text: str, said: Sequence[Saying]) -> Iterator[tuple[int, str]
                 break
             first = word
         stretch = text[first.start() : last.end()]
-        if _known(stretch) or _known(last[0]):
+        if any(_known(words) or is_topic(words) for words in (stretch, last[0])):
             yield first.start(), stretch
 
 

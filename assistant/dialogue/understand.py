@@ -151,9 +151,10 @@ class Understander:
         return _grounded(parse_edit(completion.text), text), Effort(completion.usage, calls=1)
 
     def _evidence(self) -> EvidenceFinder:
-        revision = self._library.catalogue.revision
+        library = self._library
+        revision = library.catalogue.revision
         if self._finder is None or self._finder[0] != revision:
-            self._finder = revision, EvidenceFinder(self._library.catalogue.facets, self._library.encoder)
+            self._finder = revision, EvidenceFinder(library.catalogue.facets, library.encoder, library.linker.is_topic)
         return self._finder[1]
 
     def _hash(self, *parts: str) -> bytes:

@@ -1,20 +1,19 @@
-"""Which values of the catalogue's vocabulary a message gives evidence for: what its edit may hold.
+"""What a message gives evidence for: what its edit may hold, and what it must.
 
-A small model reads "western" right more often when it chooses among five genres than among twenty-seven. A value
-stays in the schema when one of its known phrases stands in the message (typos forgiven) or when nothing is known of
-how people say it; where no genre or mood is said outright, those whose names lie near the message in the encoder's
-space stay. Years, counts and eras need a word that could mean them; giving up a part of the wish needs a word that
-gives up and one that names the part (`cues`). This narrows what can be decoded; what is meant is still the model's to
-say. Only a reading that leaves out what is said outright is asked for again.
+What is said in known words is decided by rule: which genres, moods, places and tongues, and whether they are refused
+(`values`); where a label goes (`stance`); what stands in a construction that governs a topic (`topic`); how many
+(`pointing`). A small model would guess at these. It chooses where words have two meanings, typos or none of the known
+forms: then a value stays possible when a phrase for it nearly stands in the message, when nothing is known of how
+people say it, or when its name lies very near in the encoder's space. Years and eras need a word that could mean them;
+giving up a part of the wish needs a word that gives up and one that names the part (`cues`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +29,12 @@ from assistant.dialogue.cues import (
     spelt,
     years_said,
 )
-from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Edit, Vocabulary
+from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Vocabulary
 from assistant.dialogue.pointing import counts, governed_counts, pointed
 from assistant.dialogue.stance import Stance, stances
 from assistant.dialogue.subject import Encoder, Subjects, possible
 from assistant.dialogue.topic import topic
 from assistant.dialogue.values import Choice, Saying, choices, sayings
-from assistant.dialogue.verify import DENIAL
 from retrieval.lexicon import clearing, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
@@ -72,7 +70,7 @@ class Evidence:
     clear: tuple[str, ...] = ()
     """What of the earlier wish may be given up: what is said in known words, else what is named beside a cue."""
     outright: tuple[str, ...] = ()
-    """The fields of the edit of which a value is said in known words."""
+    """Of another time and giving up, what is said in known words."""
     choices: Mapping[str, Choice] = field(default_factory=dict)
     """What the fields can hold that rules decide: facets, labels, the topic, the count."""
 
@@ -97,16 +95,7 @@ class EvidenceFinder:
         said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
         decided = choices(text, spoken, self._left(message, spoken))
         vector = cache(lambda: self._encoder.encode([words])[0])
-        for name in NEAREST:
-            if words and not decided[name].values and not decided[f"not_{name}"].values:
-                decided[name] = Choice(open=self._near(name, vector))
-        for name in FACETS:
-            if unknown := _unknown(name, self._known[name]):
-                decided |= {
-                    part: Choice(decided[part].sure, (*decided[part].open, *unknown))
-                    for part in (name, f"not_{name}")
-                    if part in decided
-                }
+        self._add_unsaid(decided, words, vector)
         decided["about"] = topic(message, spoken, MAX_ABOUT, self._is_topic)
         pointing, exactly = pointed(message, shown)
         decided |= _pointers(message, pointing, exactly, bool(spoken))
@@ -123,7 +112,7 @@ class EvidenceFinder:
         return Evidence(
             **{name: _union(decided, name, said[name]) for name in FACETS},
             clear=given_up or self._may_give_up(loose, message, said, decided),
-            outright=((*(["era"] if len(eras) == 1 else []), *(["clear"] if given_up else []))),
+            outright=(*(["era"] if len(eras) == 1 else []), *(["clear"] if given_up else [])),
             kinds=self._vocabulary.kinds,
             years=years_said(words) or years_said(loose),
             # A new search is no newer film.
@@ -133,6 +122,15 @@ class EvidenceFinder:
             about=decided["about"].values,
             choices=decided,
         )
+
+    def _add_unsaid(self, decided: dict[str, Choice], words: str, vector: Callable[[], NDArray[np.float32]]) -> None:
+        """Adds the genres and moods that may be meant though no known phrase says them."""
+        for name in NEAREST:
+            if words and not decided[name].values and not decided[f"not_{name}"].values:
+                decided[name] = Choice(open=self._near(name, vector))
+            unknown = _unknown(name, self._known[name])
+            for part in (name, f"not_{name}") if unknown else ():
+                decided[part] = replace(decided[part], open=(*decided[part].open, *unknown))
 
     @cached_property
     def _subjects(self) -> Subjects:
@@ -197,9 +195,7 @@ def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
-    """The ``values`` of which no phrase is known; places and tongues are said by their names, if by nothing else."""
-    if facet in {"countries", "languages"}:
-        return ()
+    """The ``values`` of which no phrase is known."""
     known = phrases(facet)
     return tuple(value for value in values if value not in known)
 
@@ -222,81 +218,6 @@ def _pointers(message: str, pointing: Sequence[str], exactly: bool, faceted: boo
         needed = any(one.needed for one in mine.values())
         found[name] = Choice(certain, rest, needed)
     return found
-
-
-def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
-    """``schema`` without the acts, fields and values for which a message gives no evidence, and with what is sure."""
-    gone = {name for name in ("years", "era", "count", "about", "clear") if not getattr(evidence, name)}
-    properties = {name: value for name, value in schema["properties"].items() if name not in gone}
-    properties["act"] = {"enum": list(evidence.acts)}
-    if evidence.era:
-        properties["era"] = {"enum": list(evidence.era)}
-    for name in ("count", "about"):
-        if options := getattr(evidence, name):
-            properties[name] = {"enum": list(options)}
-    if evidence.clear:
-        properties["clear"] = {**properties["clear"], "items": {"enum": list(evidence.clear)}}
-    if evidence.years:
-        pairs = [[{"const": year} for year in pair] for pair in evidence.years]
-        properties["years"] = {
-            "anyOf": [{"type": "array", "prefixItems": pair, "items": False, "minItems": 2} for pair in pairs]
-        }
-    return _decided({**schema, "properties": properties}, evidence.choices)
-
-
-def _decided(schema: dict[str, Any], choices: Mapping[str, Choice]) -> dict[str, Any]:
-    """``schema`` with the fields of ``choices`` as they can be, and required where something of them is sure."""
-    properties = dict(schema["properties"])
-    required = {"act"}
-    for name in choices.keys() & properties.keys():
-        choice = choices[name]
-        if not choice.values:
-            del properties[name]
-            continue
-        if properties[name].get("type") == "array":
-            properties[name] = _holding(properties[name], choice)
-        if choice.sure or choice.needed:
-            required.add(name)
-    return {**schema, "properties": properties, "required": [name for name in properties if name in required]}
-
-
-def _holding(schema: dict[str, Any], choice: Choice) -> dict[str, Any]:
-    """The schema of an array that begins with what is sure in ``choice`` and goes on with what is open."""
-    most = max(schema["maxItems"], len(choice.sure))
-    room = most - len(choice.sure)
-    rest: dict[str, Any] | bool = {"enum": list(choice.open)} if choice.open and room else False
-    array = {"type": "array", "items": rest, "minItems": max(1, len(choice.sure)), "maxItems": most}
-    if rest is False:
-        array["maxItems"] = len(choice.sure)
-    if choice.sure:
-        array["prefixItems"] = [{"const": value} for value in choice.sure]
-    return array
-
-
-def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: str) -> dict[str, Any] | None:
-    """``schema`` of a wish that must hold what ``message`` says outright; None where ``edit`` leaves none of it out.
-
-    A facet counts as left out when nothing at all was read and the message denies nothing: its words often mean
-    something else beside a wish. What gives up and what asks for another time have no such double meanings.
-    """
-    if edit.act != "find":
-        return None
-    taken_back = DENIAL.search(message) or (evidence.clear != ("all",) and gives_up(message.lower()))
-    nothing_read = edit == Edit(act="find") and not taken_back
-    binding = set(evidence.outright) if nothing_read else {"era", "clear"}
-    missed = [name for name in evidence.outright if name in binding and not getattr(edit, name)]
-    if "era" in missed and edit.years is not None:
-        missed.remove("era")
-    if not missed:
-        return None
-    kept = [
-        name
-        for name in schema["properties"]
-        if name in missed
-        or (name != "act" and name in schema["required"])
-        or (name != "act" and getattr(edit, name, None))
-    ]
-    return {**schema, "properties": {**schema["properties"], "act": {"enum": ["find"]}}, "required": ["act", *kept]}
 
 
 def _stands(phrase: str, words: str) -> bool:

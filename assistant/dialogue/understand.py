@@ -23,9 +23,10 @@ from pydantic import ValidationError
 
 from assistant.dialogue.edit import Edit, by_act, edit_schema
 from assistant.dialogue.effort import Effort
-from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
+from assistant.dialogue.evidence import EvidenceFinder
 from assistant.dialogue.fold import fold
 from assistant.dialogue.labels import Labelled, labelled
+from assistant.dialogue.narrowing import insisting, narrowed
 from assistant.dialogue.pointing import shown_labels
 from assistant.dialogue.types import ChatMessage
 from assistant.engine.gateway import Engine, Sampling
@@ -136,7 +137,7 @@ class Understander:
         schema = narrowed(edit_schema(evidence, titles, list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
         edit, effort = await self._decode(prompt, labelled.text, schema, model)
-        again = insisting(schema, evidence, edit, labelled.text)
+        again = insisting(schema, evidence, edit)
         if again is not None:
             edit, more = await self._decode(prompt, labelled.text, again, model)
             effort += replace(more, retries=1)

@@ -11,7 +11,8 @@ from jsonschema import ValidationError, validate
 from numpy.typing import NDArray
 
 from assistant.dialogue.edit import ASKING, Edit, by_act, edit_schema
-from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
+from assistant.dialogue.evidence import EvidenceFinder
+from assistant.dialogue.narrowing import insisting, narrowed
 from assistant.starter.turns import Asker
 from assistant.starter.world import World
 from retrieval.bundled import bundled_items
@@ -73,7 +74,8 @@ def test_years_eras_and_counts_need_a_word_that_can_mean_them(finder: EvidenceFi
     schema = narrowed(edit_schema(bare, [], []), bare)
     assert not {"years", "era", "count"} & set(schema["properties"])
     assert finder.find("from the nineties").years == ((1990, 1999),)
-    assert finder.find("before 1980").years == ((0, 1979), (0, 1980))
+    assert finder.find("before 1980").years == ((0, 1979),)
+    assert finder.find("until 1980").years == ((0, 1980),)
     assert finder.find("2000 or later").years[0] == (2000, 0)
     assert finder.find("between 1960 and 1969").years == ((1960, 1969),)
     assert finder.find("a 1994 film").years == ((1994, 1994),)
@@ -160,7 +162,7 @@ def test_what_is_said_outright_must_be_written(finder: EvidenceFinder) -> None:
 def test_a_reading_that_leaves_out_what_is_given_up_or_another_time_is_asked_for_again(finder: EvidenceFinder) -> None:
     def required(message: str, edit: Edit) -> list[str] | None:
         found = finder.find(message)
-        again = insisting(narrowed(edit_schema(found, [], []), found), found, edit, message)
+        again = insisting(narrowed(edit_schema(found, [], []), found), found, edit)
         return again and again["required"]
 
     assert required("older, a western", Edit(act="find", genres=("western",))) == ["act", "genres", "era"]

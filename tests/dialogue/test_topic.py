@@ -11,7 +11,7 @@ KNOWN = {"genres": ("comedy", "horror", "war"), "moods": ("sad",), "countries": 
 
 
 def read(message: str) -> tuple[str, ...]:
-    return topic(message, sayings(message.lower(), KNOWN), 80, {"heist", "vampires", "good"}.__contains__).sure
+    return topic(message, sayings(message.lower(), KNOWN), 80, {"kayak", "vampires", "good"}.__contains__).sure
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def read(message: str) -> tuple[str, ...]:
         ("a horror with a haunted house", "a haunted house"),
         ("one with pirates in it", "pirates"),
         ("stories about the sea from the 60s", "the sea"),
-        ("a heist movie", "heist"),
+        ("a kayak movie", "kayak"),
         ("vampires, but funny", "vampires"),
     ],
 )

@@ -121,6 +121,11 @@ class Linker:
         if place is not None:
             self._titles[place] = None
 
+    def is_topic(self, words: str) -> bool:
+        """Whether ``words``, in the singular or the plural, are a keyword of any item."""
+        key = fold(words)
+        return any(form in self._topics for form in (key, f"{key}s", key.removesuffix("s"), f"{key[:-3]}y"))
+
     def link(self, text: str) -> list[Mention]:
         """The titles and people that ``text`` names, in order, none overlapping another; the longest name wins."""
         text = text[:MOST_CHARACTERS]

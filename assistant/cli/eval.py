@@ -17,6 +17,7 @@ import typer
 
 from assistant.cli.eval_personalisation import personalisation
 from assistant.cli.output import Steps, failure, print_json, progress_bars
+from assistant.evaluation.sets import SetName
 
 if TYPE_CHECKING:
     from assistant.engine.gateway import VllmEngine
@@ -41,6 +42,9 @@ def starter(
     url_engine: Annotated[
         str | None, typer.Option(help="A vLLM that serves it already; otherwise one is started.", show_default=False)
     ] = None,
+    which: Annotated[
+        SetName, typer.Option("--set", help="The held-out gold set, or the one that rules of reading are chosen on.")
+    ] = "gold",
     limit: Annotated[int | None, typer.Option(min=1, help="At most N of each part.", show_default=False)] = None,
     redial: Annotated[
         Path | None,
@@ -55,7 +59,7 @@ def starter(
         Path | None, typer.Option(help="Folder of all state; SOTTO_HOME by default.", show_default=False)
     ] = None,
 ) -> None:
-    """Measure the conversation on the gold set: readings, constraints, grounding, form and times."""
+    """Measure the conversation on a set written by hand: readings, constraints, grounding, form and times."""
     from assistant.errors import SottoError
     from assistant.evaluation.gold import load_gold, spread
     from assistant.evaluation.redial import redial_turns
@@ -63,7 +67,7 @@ def starter(
 
     given = {name: value for name, value in (("model", model), ("home", home)) if value is not None}
     settings = Settings().model_copy(update=given)
-    gold = load_gold().limited(limit)
+    gold = load_gold(which).limited(limit)
     try:
         turns = spread(redial_turns(redial), limit or REDIAL_TURNS) if redial else ()
         with progress_bars() as (_, step):

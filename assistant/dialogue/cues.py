@@ -23,9 +23,12 @@ AFTER = re.compile(
     r"|start(ing|s)? (from|in))( the)?( year)?|\bpost) ?-?$"
 )
 OR_AFTER = re.compile(r"^( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+)")
+BEYOND = re.compile(r"\b((?<!nothing )after|newer than|later than|more recent than|post)( the)?( year)? ?-?$")
+"""The year itself is not meant: "after 1990", unlike "since 1990" and "no older than 1990"."""
+UP_TO = re.compile(r"\b(until|till|up to|(no|not) newer than)( the)?( year)? ?-?$")
 ERA = re.compile(
     r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|current|"
-    r"today|ago|ancient|contemporary|dated|time|up to date)|\b(pre|post)",
+    r"today|ago|ancient|contemporary|dated|time\b(?! (travel|loop|machine|to))|up to date)|\b(pre|post)",
 )
 KIN = re.compile(
     r"\b(older|elder|newer) (brother|sister|sibling|son|daughter|kid|child|cousin|people|man|woman|couple)"
@@ -67,7 +70,7 @@ REASON = re.compile(
 )
 COMPARISON = re.compile(
     r"\b(or|vs|versus|against|which|better|best|than|compared?|difference|differ(ent)?|between|common|similar|alike|like|"
-    r"apart|decide|choose|pick|rank|torn|both|share|rather|most|only watch)\b"
+    r"apart|decide|choose|pick|rank|torn|both|share|rather|most|only watch|side by side|next to each other)\b"
 )
 
 
@@ -91,9 +94,9 @@ def years_said(words: str) -> tuple[tuple[int, int], ...]:
     for date in found:
         before, after = words[: date.start], words[date.end :]
         if AFTER.search(before) or OR_AFTER.search(after):
-            return ((first, 0), (last + 1, 0))
+            return ((last + 1, 0),) if BEYOND.search(before) else ((first, 0),)
         if BEFORE.search(before) or OR_BEFORE.search(after):
-            return ((0, first - 1), (0, last))
+            return ((0, last),) if UP_TO.search(before) or OR_BEFORE.search(after) else ((0, first - 1),)
     return ((first, last),)
 
 

@@ -143,5 +143,6 @@ def by_act(schema: dict[str, Any]) -> dict[str, Any]:
     for acts, names in forms:
         if possible := [act for act in fields["act"]["enum"] if act in acts]:
             properties = {name: value for name, value in fields.items() if name in names}
-            options.append({**schema, "properties": {**properties, "act": {"enum": possible}}})
+            required = [name for name in schema["required"] if name in names]
+            options.append({**schema, "properties": {**properties, "act": {"enum": possible}}, "required": required})
     return {"anyOf": options}

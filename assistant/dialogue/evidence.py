@@ -1,20 +1,19 @@
-"""Which values of the catalogue's vocabulary a message gives evidence for: what its edit may hold.
+"""What a message gives evidence for: what its edit may hold, and what it must.
 
-A small model reads "western" right more often when it chooses among five genres than among twenty-seven. A value
-stays in the schema when one of its known phrases stands in the message (typos forgiven) or when nothing is known of
-how people say it; where no genre or mood is said outright, those whose names lie near the message in the encoder's
-space stay. Years, counts and eras need a word that could mean them; giving up a part of the wish needs a word that
-gives up and one that names the part (`cues`). This narrows what can be decoded; what is meant is still the model's to
-say. Only a reading that leaves out what is said outright is asked for again.
+What is said in known words is decided by rule: which genres, moods, places and tongues, and whether they are refused
+(`values`); where a label goes (`stance`); what stands in a construction that governs a topic (`topic`); how many
+(`pointing`). A small model would guess at these. It chooses where words have two meanings, typos or none of the known
+forms: then a value stays possible when a phrase for it nearly stands in the message, when nothing is known of how
+people say it, or when its name lies very near in the encoder's space. Years and eras need a word that could mean them;
+giving up a part of the wish needs a word that gives up and one that names the part (`cues`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,28 +29,26 @@ from assistant.dialogue.cues import (
     spelt,
     years_said,
 )
-from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Edit, Vocabulary
-from assistant.dialogue.pointing import counts, topics
-from assistant.dialogue.verify import DENIAL
+from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Vocabulary
+from assistant.dialogue.pointing import counts, governed_counts, pointed
+from assistant.dialogue.stance import Stance, stances
+from assistant.dialogue.subject import Encoder, Subjects, possible
+from assistant.dialogue.topic import topic
+from assistant.dialogue.values import Choice, Saying, choices, sayings
 from retrieval.lexicon import clearing, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
+LIKELY = 0.6
+"""The least cosine of a message with a genre or mood for it to be meant though nothing says it."""
 FORGIVEN = 90.0
 LEAST_FUZZY = 6
+TITLES = ("like", "dislike", "seen")
 FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
 STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
 WORD = re.compile(r"\[T\d+ (\w+)\]")
 TITLE = re.compile(r"\[[TS]\d+ ")
 PERSON = re.compile(r"\[P\d+ ")
-AMBIGUOUS = frozenset({"us", "cool", "sweet"})
-"""Phrases that mean something else too often to be taken for said outright."""
-
-
-class Encoder(Protocol):
-    """The text encoder of retrieval."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -73,54 +70,81 @@ class Evidence:
     clear: tuple[str, ...] = ()
     """What of the earlier wish may be given up: what is said in known words, else what is named beside a cue."""
     outright: tuple[str, ...] = ()
-    """The fields of the edit of which a value is said in known words."""
+    """Of another time and giving up, what is said in known words."""
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    """What the fields can hold that rules decide: facets, labels, the topic, the count."""
 
 
 class EvidenceFinder:
     """Finds evidence for the values of ``vocabulary``; the names of genres and moods are encoded once."""
 
-    def __init__(self, vocabulary: Vocabulary, encoder: Encoder) -> None:
-        self._vocabulary, self._encoder = vocabulary, encoder
+    def __init__(
+        self, vocabulary: Vocabulary, encoder: Encoder, is_topic: Callable[[str], bool] = lambda words: False
+    ) -> None:
+        self._vocabulary, self._encoder, self._is_topic = vocabulary, encoder, is_topic
         self._names: dict[str, NDArray[np.float32]] = {}
+        self._known = {name: getattr(vocabulary, name) for name in FACETS}
 
-    def find(self, message: str) -> Evidence:
-        """The evidence in ``message``, which carries its labels."""
+    def find(self, message: str, shown: int = 0) -> Evidence:
+        """The evidence in ``message``, which carries its labels and follows a list of ``shown`` items."""
+        text = message.lower().replace("’", "'")
         words = " ".join(LABEL.sub(" ", message).lower().split())
         # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
         loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
-        said = {name: tuple(_said(name, getattr(self._vocabulary, name), words)) for name in FACETS}
-        possible = said
-        if loose != words:
-            possible = {name: tuple(_said(name, getattr(self._vocabulary, name), loose)) for name in FACETS}
+        spoken = sayings(text, self._known)
+        said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
+        decided = choices(text, spoken, self._left(message, spoken))
         vector = cache(lambda: self._encoder.encode([words])[0])
-        open_ = {name: possible[name] or (self._near(name, vector) if words else ()) for name in FACETS}
-        unknown = {name: _unknown(name, getattr(self._vocabulary, name)) for name in FACETS}
+        self._add_unsaid(decided, words, vector)
+        decided["about"] = topic(message, spoken, MAX_ABOUT, self._is_topic)
+        pointing, exactly = pointed(message, shown)
+        decided |= _pointers(message, pointing, exactly, bool(spoken))
         given_up = self._given_up(words)
         eras = outright_eras(words)
+        count = governed_counts(message)
+        if count:
+            decided["count"] = Choice(sure=tuple(str(n) for n in count))
+        filmic = bool(
+            LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure or count or pointing
+        )
+        likeness = cache(lambda: self._subjects.likeness(vector()))
+        acts = possible(words, filmic, bool(spoken), likeness) if words else ACTS
         return Evidence(
-            **{name: tuple(dict.fromkeys((*open_[name], *unknown[name]))) for name in FACETS},
-            clear=given_up or self._may_give_up(loose, message, possible),
-            outright=(
-                *(name for name in FACETS if any(_outright(name, value, words) for value in said[name])),
-                *(["era"] if len(eras) == 1 else []),
-                *(["clear"] if given_up else []),
-            ),
+            **{name: _union(decided, name, said[name]) for name in FACETS},
+            clear=given_up or self._may_give_up(loose, message, said, decided),
+            outright=(*(["era"] if len(eras) == 1 else []), *(["clear"] if given_up else [])),
             kinds=self._vocabulary.kinds,
             years=years_said(words) or years_said(loose),
-            era=eras or eras_said(loose),
-            count=counts(message),
-            acts=_acts(message),
-            about=topics(message, MAX_ABOUT),
+            # A new search is no newer film.
+            era=eras or (() if given_up else eras_said(loose)),
+            count=count or counts(message),
+            acts=tuple(act for act in _acts(message) if act in acts),
+            about=decided["about"].values,
+            choices=decided,
         )
+
+    def _add_unsaid(self, decided: dict[str, Choice], words: str, vector: Callable[[], NDArray[np.float32]]) -> None:
+        """Adds the genres and moods that may be meant though no known phrase says them."""
+        for name in NEAREST:
+            if words and not decided[name].values and not decided[f"not_{name}"].values:
+                decided[name] = Choice(open=self._near(name, vector))
+            unknown = _unknown(name, self._known[name])
+            for part in (name, f"not_{name}") if unknown else ():
+                decided[part] = replace(decided[part], open=(*decided[part].open, *unknown))
+
+    @cached_property
+    def _subjects(self) -> Subjects:
+        return Subjects(self._encoder)
 
     def _given_up(self, words: str) -> tuple[str, ...]:
         """The parts of the earlier wish that ``words`` give up letter by letter in a known way."""
         return tuple(part for part in self._clearable() if any(spelt(phrase, words) for phrase in clearing(part)))
 
-    def _may_give_up(self, words: str, message: str, said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    def _may_give_up(
+        self, words: str, message: str, said: Mapping[str, Sequence[str]], decided: Mapping[str, Choice]
+    ) -> tuple[str, ...]:
         """The parts that ``words`` may give up: those named beside a word that gives up, or all."""
         parts = {"all"} if gives_up_all(words) else set()
-        parts |= {part for part in self._clearable() if any(_stands(phrase, words) for phrase in clearing(part))}
         if gives_up(words):
             parts |= parts_named(words)
             parts |= {part for part in ("genres", "moods") if said[part]}
@@ -131,7 +155,16 @@ class EvidenceFinder:
                 parts.add("years")
             if PERSON.search(message):
                 parts.add("people")
-        return tuple(part for part in self._clearable() if part in parts)
+        if not parts:
+            parts = {part for part in self._clearable() if any(_stands(phrase, words) for phrase in clearing(part))}
+        return tuple(part for part in self._clearable() if part in parts and not decided.get(part, Choice()).sure)
+
+    def _left(self, message: str, spoken: Sequence[Saying]) -> dict[str, tuple[str, ...]]:
+        """The values that what is left of ``message`` may say in passing or with a typo."""
+        for one in spoken:
+            message = message[: one.start] + " " * (one.end - one.start) + message[one.end :]
+        words = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
+        return {name: tuple(_said(name, self._known[name], words)) for name in FACETS}
 
     def _clearable(self) -> tuple[str, ...]:
         return tuple(part for part in CLEARABLE if part != "kind" or len(self._vocabulary.kinds) > 1)
@@ -144,24 +177,25 @@ class EvidenceFinder:
         if facet not in self._names:
             self._names[facet] = self._encoder.encode([f"a {value} film" for value in values])
         likeness = self._names[facet] @ vector()
-        return tuple(values[at] for at in np.argsort(-likeness)[:most])
+        return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
+
+
+def _union(decided: Mapping[str, Choice], facet: str, said: Sequence[str]) -> tuple[str, ...]:
+    """All values of ``facet``, wanted or refused."""
+    refused = decided.get(f"not_{facet}", Choice())
+    return tuple(dict.fromkeys((*decided[facet].values, *refused.values, *said)))
 
 
 def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
     """The ``values`` that ``words`` say in one of the known ways."""
     known = phrases(facet)
-    yield from (value for value in values if any(_stands(phrase, words) for phrase in (value, *known.get(value, ()))))
-
-
-def _outright(facet: str, value: str, words: str) -> bool:
-    """True when ``words`` say ``value`` in a way that means little else."""
-    return any(_stands(phrase, words) for phrase in (value, *phrases(facet).get(value, ())) if phrase not in AMBIGUOUS)
+    # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo.
+    stands = spelt if facet == "languages" else _stands
+    yield from (value for value in values if any(stands(phrase, words) for phrase in (value, *known.get(value, ()))))
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
-    """The ``values`` of which no phrase is known; places and tongues are said by their names, if by nothing else."""
-    if facet in {"countries", "languages"}:
-        return ()
+    """The ``values`` of which no phrase is known."""
     known = phrases(facet)
     return tuple(value for value in values if value not in known)
 
@@ -173,44 +207,17 @@ def _acts(message: str) -> tuple[Act, ...]:
     return tuple(act for act in ACTS if act not in ASKING or act in possible)
 
 
-def narrowed(schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
-    """``schema`` without the acts and fields for which a message gives no evidence."""
-    gone = {name for name in ("years", "era", "count", "about", "clear") if not getattr(evidence, name)}
-    properties = {name: value for name, value in schema["properties"].items() if name not in gone}
-    properties["act"] = {"enum": list(evidence.acts)}
-    if evidence.era:
-        properties["era"] = {"enum": list(evidence.era)}
-    for name in ("count", "about"):
-        if options := getattr(evidence, name):
-            properties[name] = {"enum": list(options)}
-    if evidence.clear:
-        properties["clear"] = {**properties["clear"], "items": {"enum": list(evidence.clear)}}
-    if evidence.years:
-        pairs = [[{"const": year} for year in pair] for pair in evidence.years]
-        properties["years"] = {
-            "anyOf": [{"type": "array", "prefixItems": pair, "items": False, "minItems": 2} for pair in pairs]
-        }
-    return {**schema, "properties": properties}
-
-
-def insisting(schema: dict[str, Any], evidence: Evidence, edit: Edit, message: str) -> dict[str, Any] | None:
-    """``schema`` of a wish that must hold what ``message`` says outright; None where ``edit`` leaves none of it out.
-
-    A facet counts as left out when nothing at all was read and the message denies nothing: its words often mean
-    something else beside a wish. What gives up and what asks for another time have no such double meanings.
-    """
-    if edit.act != "find":
-        return None
-    taken_back = DENIAL.search(message) or (evidence.clear != ("all",) and gives_up(message.lower()))
-    nothing_read = edit == Edit(act="find") and not taken_back
-    binding = set(evidence.outright) if nothing_read else {"era", "clear"}
-    missed = [name for name in evidence.outright if name in binding and not getattr(edit, name)]
-    if "era" in missed and edit.years is not None:
-        missed.remove("era")
-    if not missed:
-        return None
-    kept = [name for name in schema["properties"] if name in missed or (name != "act" and getattr(edit, name, None))]
-    return {**schema, "properties": {**schema["properties"], "act": {"enum": ["find"]}}, "required": ["act", *kept]}
+def _pointers(message: str, pointing: Sequence[str], exactly: bool, faceted: bool) -> dict[str, Choice]:
+    """What the fields that hold labels can hold."""
+    to: Mapping[str, Stance] = stances(message, pointing, exactly, faceted)
+    found: dict[str, Choice] = {}
+    for name in (*TITLES, "people", "not_people"):
+        mine = {label: one for label, one in to.items() if name in one.fields}
+        certain = tuple(label for label, one in mine.items() if one.sure)
+        rest = tuple(label for label in mine if label not in certain)
+        needed = any(one.needed for one in mine.values())
+        found[name] = Choice(certain, rest, needed)
+    return found
 
 
 def _stands(phrase: str, words: str) -> bool:

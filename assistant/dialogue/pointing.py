@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
-from retrieval.lexicon import lexicon
+from retrieval.lexicon import lexicon, read_bank
 from retrieval.wish import MAX_COUNT
 from retrieval.words import CUES, FUNCTION_WORDS
 
@@ -82,11 +83,58 @@ def shown_labels(message: str, shown: int) -> tuple[str, ...]:
     return tuple(f"S{n}" for n in sorted(places) if 1 <= n <= shown)
 
 
+def pointed(message: str, shown: int) -> tuple[tuple[str, ...], bool]:
+    """The labels of shown items on which ``message`` gives a verdict, and whether it counts off exactly these."""
+    words = LABEL.sub(" ", message)
+    counted = {n for n, form in enumerate(ORDINALS, 1) if re.search(rf"(?<!\w)(?:{form})(?!\w)", words, re.I)}
+    if LAST.search(words):
+        counted.add(shown)
+    exact = tuple(f"S{n}" for n in sorted(counted) if 1 <= n <= shown)
+    return (exact, True) if exact else (shown_labels(message, shown), False)
+
+
+def governed_counts(message: str) -> tuple[int, ...]:
+    """The number of recommendations that ``message`` asks for in so many words: none, or one number."""
+    words = LABEL.sub("·", message).lower()
+    if _one().search(words):
+        return (1,)
+    found = {number for number, pattern in _counted() for _ in pattern.finditer(words)}
+    return tuple(found) if len(found) == 1 else ()
+
+
+def _else() -> str:
+    return str(read_bank("assistant.dialogue", "reading")["counting_else"])
+
+
+@cache
+def _one() -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(read_bank('assistant.dialogue', 'reading')['counted_one'])})(?!\w)")
+
+
+@cache
+def _counted() -> tuple[tuple[int, re.Pattern[str]], ...]:
+    """Each number from two on with what asks for so many."""
+    frames = read_bank("assistant.dialogue", "reading")["counted"]
+    named = {n: {str(n), NUMBERS[n - 1]} for n in range(2, MAX_COUNT + 1)}
+    named[2] |= {"a couple( of)?", "a pair( of)?", "couple of", "pair of"}
+    named[6].add("half a dozen")
+    return tuple(
+        (
+            n,
+            re.compile(
+                "|".join(rf"(?<![\w#])(?:{frame.format(n='(?:' + '|'.join(names) + ')')})(?!\w)" for frame in frames)
+            ),
+        )
+        for n, names in named.items()
+    )
+
+
 def counts(message: str) -> tuple[int, ...]:
     """The numbers of recommendations that ``message`` can ask for, 1 to `MAX_COUNT`."""
     words = LABEL.sub(" ", message).lower()
-    said = {int(digits) for digits in re.findall(r"(?<!\d)\d{1,2}(?!\d)", words)}
-    said |= {n for n, name in enumerate(NUMBERS, 1) if re.search(rf"\b{name}\b", words)}
+    said = {int(digits) for digits in re.findall(rf"(?<!\d)\d{{1,2}}(?!\d)(?! ?-?(?:{_else()})\b)", words)}
+    # "One" is mostly a pronoun: `governed_counts` knows where it counts.
+    said |= {n for n, name in enumerate(NUMBERS[1:], 2) if re.search(rf"\b{name}\b", words)}
     for number, phrases in lexicon()["counts"].items():
         if any(re.search(rf"\b{re.escape(phrase.lower())}\b", words) for phrase in phrases):
             said.add(int(number))

@@ -23,15 +23,15 @@ from pydantic import ValidationError
 
 from assistant.dialogue.edit import Edit, by_act, edit_schema
 from assistant.dialogue.effort import Effort
-from assistant.dialogue.evidence import EvidenceFinder, insisting, narrowed
+from assistant.dialogue.evidence import EvidenceFinder
 from assistant.dialogue.fold import fold
+from assistant.dialogue.labels import Labelled, labelled
+from assistant.dialogue.narrowing import insisting, narrowed
 from assistant.dialogue.pointing import shown_labels
 from assistant.dialogue.types import ChatMessage
 from assistant.engine.gateway import Engine, Sampling
 from prompts.build import ChatTokenizer, encode, understand_messages
-from prompts.records import plain
 from retrieval.item import Item
-from retrieval.linker import Mention
 from retrieval.search import Library
 from retrieval.wish import Wish
 
@@ -39,15 +39,6 @@ MAX_READ = 12
 MAX_MESSAGE = 2000
 EDIT_TOKENS = 160
 CACHE_SIZE, CACHE_SECONDS = 4096, 1800.0
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A message with its labels: ``text`` for the model, and what each label points at."""
-
-    text: str
-    titles: dict[str, str] = field(default_factory=dict)
-    people: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,7 @@ class Understander:
                 shown = named if not {item.id for item in named} <= {item.id for item in shown} else shown
             elif message.role == "user":
                 text = message.content[:MAX_MESSAGE]
-                turns.append(_Turn(text, shown, self._label(text, shown)))
+                turns.append(_Turn(text, shown, labelled(text, shown, self._library.linker.link(text))))
         return turns
 
     def _shown(self, reply: str) -> tuple[Item, ...]:
@@ -135,45 +126,18 @@ class Understander:
                 self._named[key] = named
         return tuple(catalogue.many(list(named)))
 
-    def _label(self, text: str, shown: Sequence[Item]) -> Labelled:
-        place = {item.id: f"S{n}" for n, item in enumerate(shown, 1)}
-        titles: dict[str, str] = {label: item_id for item_id, label in place.items()}
-        people: dict[str, str] = {}
-        parts, at = [], 0
-        for mention in self._library.linker.link(text):
-            label = self._label_of(mention, place, titles, people)
-            parts += [
-                plain_keeping_ends(text[at : mention.start]),
-                f"[{label} {plain(text[mention.start : mention.end])}]",
-            ]
-            at = mention.end
-        parts.append(plain_keeping_ends(text[at:]))
-        return Labelled(re.sub(r"\s+", " ", "".join(parts)).strip(), titles, people)
-
-    def _label_of(self, mention: Mention, place: dict[str, str], titles: dict[str, str], people: dict[str, str]) -> str:
-        if mention.kind == "person":
-            label = f"P{len(people) + 1}"
-            people[label] = mention.name or mention.surface
-            return label
-        for item_id in mention.ids:
-            if item_id in place:
-                return place[item_id]
-        label = f"T{1 + sum(name.startswith('T') for name in titles)}"
-        titles[label] = mention.ids[0]
-        return label
-
     async def _edit(self, turn: _Turn, model: str) -> tuple[Edit, Effort]:
         key = self._hash(model, turn.labelled.text, *(item.id for item in turn.shown))
         if (known := self._edits.get(key)) is not None:
             return known, Effort(cache_hits=1)
         labelled = turn.labelled
-        evidence = await asyncio.to_thread(self._evidence().find, labelled.text)
+        evidence = await asyncio.to_thread(self._evidence().find, labelled.text, len(turn.shown))
         named = [label for label in labelled.titles if label[0] != "S"]
         titles = [*named, *shown_labels(labelled.text, len(turn.shown))]
         schema = narrowed(edit_schema(evidence, titles, list(labelled.people)), evidence)
         prompt = encode(self._tokenizer, understand_messages(labelled.text, turn.shown))
         edit, effort = await self._decode(prompt, labelled.text, schema, model)
-        again = insisting(schema, evidence, edit, labelled.text)
+        again = insisting(schema, evidence, edit)
         if again is not None:
             edit, more = await self._decode(prompt, labelled.text, again, model)
             effort += replace(more, retries=1)
@@ -188,9 +152,10 @@ class Understander:
         return _grounded(parse_edit(completion.text), text), Effort(completion.usage, calls=1)
 
     def _evidence(self) -> EvidenceFinder:
-        revision = self._library.catalogue.revision
+        library = self._library
+        revision = library.catalogue.revision
         if self._finder is None or self._finder[0] != revision:
-            self._finder = revision, EvidenceFinder(self._library.catalogue.facets, self._library.encoder)
+            self._finder = revision, EvidenceFinder(library.catalogue.facets, library.encoder, library.linker.is_topic)
         return self._finder[1]
 
     def _hash(self, *parts: str) -> bytes:
@@ -224,11 +189,3 @@ def _grounded(edit: Edit, message: str) -> Edit:
     said = set(re.findall(r"\w+", message.lower()))
     words = [word for word in edit.about.split() if set(re.findall(r"\w+", word.lower())) <= said]
     return edit.model_copy(update={"about": " ".join(words)})
-
-
-def plain_keeping_ends(text: str) -> str:
-    """`plain`, but a blank at either end stays."""
-    body = plain(text)
-    if not body:
-        return " " if text else ""
-    return f"{' ' if text[0].isspace() else ''}{body}{' ' if text[-1].isspace() else ''}"

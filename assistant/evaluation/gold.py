@@ -1,7 +1,8 @@
-"""The gold set: messages and conversations written by hand as people write, with what they mean.
+"""The gold and the development set: messages and conversations written by hand as people write, with what they mean.
 
-It was written before the starter model's training and apart from its text, and is never trained on. An item id
-stands for a title, a name as the catalogue writes it for a person. Where readings differ fairly, all are listed.
+Both were written apart from the starter model's training text, and neither is trained on. Rules and thresholds of
+reading are chosen on the development set alone, so that the gold set stays a test. An item id stands for a title, a
+name as the catalogue writes it for a person. Where readings differ fairly, all are listed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from assistant.dialogue.edit import Edit
 from assistant.dialogue.types import Task
+from assistant.evaluation.sets import SETS, SetName
 from retrieval.item import Item
 from retrieval.wish import Wish
 
@@ -130,16 +132,19 @@ class Gold(BaseModel):
         return Gold(utterances=spread(self.utterances, most), conversations=spread(self.conversations, most))
 
 
-def load_gold() -> Gold:
-    """The bundled set; ValidationError where a row is malformed."""
-    return Gold(utterances=_rows("utterances", Utterance), conversations=_rows("conversations", Conversation))
+def load_gold(name: SetName = "gold") -> Gold:
+    """The bundled set of that name; ValidationError where a row is malformed."""
+    return Gold(
+        utterances=_rows(name, "utterances", Utterance), conversations=_rows(name, "conversations", Conversation)
+    )
 
 
 def gold_messages() -> Iterator[str]:
-    """Every message of the gold set: none of them may be trained on."""
-    gold = load_gold()
-    yield from (one.message for one in gold.utterances)
-    yield from (turn.message for conversation in gold.conversations for turn in conversation.turns)
+    """Every message of both sets: none of them may be trained on."""
+    for name in SETS:
+        gold = load_gold(name)
+        yield from (one.message for one in gold.utterances)
+        yield from (turn.message for conversation in gold.conversations for turn in conversation.turns)
 
 
 def spread(rows: Sequence[Row], most: int | None) -> tuple[Row, ...]:
@@ -187,6 +192,6 @@ def _parts(name: str) -> tuple[str, ...]:
     return ("year_from", "year_to") if name == "years" else (name,)
 
 
-def _rows(name: str, kind: type[Model]) -> tuple[Model, ...]:
-    with (files("assistant.evaluation") / "gold" / f"{name}.jsonl").open(encoding="utf-8") as lines:
+def _rows(folder: SetName, name: str, kind: type[Model]) -> tuple[Model, ...]:
+    with (files("assistant.evaluation") / folder / f"{name}.jsonl").open(encoding="utf-8") as lines:
         return tuple(kind.model_validate_json(line) for line in lines)

@@ -28,8 +28,8 @@ LEAST_TURNS = 20
 """Fewer values than this and a figure is shown without an interval."""
 
 PARTS: Mapping[Part, str] = {
-    "utterance": "gold messages",
-    "conversation": "gold conversations",
+    "utterance": "messages",
+    "conversation": "conversations",
     "redial": "ReDial turns",
 }
 MEASURES = {

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from assistant.cli import eval as command
 from assistant.errors import EngineUnavailable
+from assistant.evaluation.gold import load_gold
 from assistant.evaluation.report import Figure, Report
 
 REPORT = Report(
@@ -49,6 +50,11 @@ def test_the_table_shows_figures_beside_targets(measured):
     assert "1 figures below target, 1 single failures" in answer.output
     assert measured["redial"] == ()
     assert len(measured["gold"].utterances) > 150
+
+
+def test_the_set_for_choosing_rules_is_measured_when_asked_for(measured):
+    assert invoke("--set", "development").exit_code == 0
+    assert measured["gold"] == load_gold("development")
 
 
 def test_json_is_for_machines_and_out_lists_every_failure(measured, tmp_path):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from assistant.evaluation.gold import Checks, Conversation, Gold, Utterance, faults, load_gold, spread
+from assistant.evaluation.sets import SETS
 from retrieval.bundled import bundled_items
 
 
-@pytest.fixture(scope="module")
-def gold() -> Gold:
-    return load_gold()
+@pytest.fixture(scope="module", params=SETS)
+def gold(request) -> Gold:
+    return load_gold(request.param)
 
 
-def test_it_is_as_large_as_promised(gold):
+def test_it_is_as_large_as_promised():
+    gold = load_gold()
     assert len(gold.utterances) >= 200
     assert len(gold.conversations) >= 40
     assert sum(one.tag == "injection" for one in gold.utterances) >= 15
@@ -29,6 +33,19 @@ def test_ids_and_messages_are_unique(gold):
     assert len(set(ids)) == len(ids)
     messages = [(one.message.casefold(), one.shown) for one in gold.utterances]
     assert len(set(messages)) == len(messages)
+
+
+def test_no_message_stands_in_both_sets():
+    gold, development = (
+        {" ".join(re.findall(r"\w+", message.lower())) for message in _messages(load_gold(name))} for name in SETS
+    )
+    shared = len(gold & development)
+    assert shared == 0
+
+
+def _messages(gold):
+    yield from (one.message for one in gold.utterances)
+    yield from (turn.message for conversation in gold.conversations for turn in conversation.turns)
 
 
 def test_what_is_off_topic_has_no_other_fields(gold):

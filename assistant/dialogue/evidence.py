@@ -105,10 +105,10 @@ class EvidenceFinder:
         if count:
             decided["count"] = Choice(sure=tuple(str(n) for n in count))
         filmic = bool(
-            LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure or count or pointing
+            LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure or count or exactly
         )
         likeness = cache(lambda: self._subjects.likeness(vector()))
-        acts = possible(words, filmic, bool(spoken), likeness) if words else ACTS
+        acts = possible(words, filmic, bool(spoken), likeness, pointing=bool(pointing)) if words else ACTS
         return Evidence(
             **{name: _union(decided, name, said[name]) for name in FACETS},
             clear=given_up or self._may_give_up(loose, message, said, decided),

@@ -42,16 +42,19 @@ class Subjects:
         return {name: float((vectors @ vector).max()) for name, vectors in self._vectors.items()}
 
 
-def possible(words: str, filmic: bool, faceted: bool, likeness: Callable[[], dict[str, float]]) -> tuple[Act, ...]:
+def possible(
+    words: str, filmic: bool, faceted: bool, likeness: Callable[[], dict[str, float]], *, pointing: bool = False
+) -> tuple[Act, ...]:
     """The acts that ``words`` can be.
 
     ``filmic`` where they name a film or person, count or give up; ``faceted`` where they say a value of a facet, as
-    other things than wishes for films do too. ``likeness`` is only asked where words alone do not tell.
+    other things than wishes for films do too. ``pointing`` words ("it", "that") may be about what was shown, or about
+    the weather: the model decides. ``likeness`` is only asked where words alone do not tell.
     """
     if cues("orders").search(words):
         return ("off_topic",)
     filmic = filmic or cues("filmic").search(words) is not None
-    if not filmic and _task().match(words):
+    if not (filmic or pointing) and _task().match(words):
         return ("off_topic",)
     if not faceted and _thanks().match(words) and not _more().search(words):
         return ("chat",)
@@ -61,7 +64,7 @@ def possible(words: str, filmic: bool, faceted: bool, likeness: Callable[[], dic
     if not filmic:
         near = likeness()
         margin = max(near["off_topic"], near["order"]) - max(near["wish"], near["chat"])
-        if margin >= ELSEWHERE:
+        if margin >= ELSEWHERE and not pointing:
             return ("off_topic",)
         if margin > 0:
             acts |= {"off_topic"}

@@ -35,6 +35,11 @@ def test_what_is_nearer_to_other_subjects_is_declined_unless_it_speaks_of_films(
     assert "find" in acts("will it rain", filmic=True, near=ELSEWHERE)
 
 
+def test_a_word_that_points_leaves_it_to_the_model_whether_it_points_at_what_was_shown() -> None:
+    near = possible("will it rain", False, False, lambda: ELSEWHERE, pointing=True)
+    assert {"ask", "off_topic"} <= set(near)
+
+
 def test_a_wish_is_no_small_talk_unless_it_has_words_of_it() -> None:
     assert "chat" not in acts("a western", faceted=True)
     assert "chat" in acts("lol a western", faceted=True)

@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=0.01, help="of the devices")
     parser.add_argument("--strangers", type=int, default=400, help="people who took no part, at most")
     given = parser.parse_args()
     population = read_population(given.population)
@@ -144,6 +145,7 @@ def main() -> None:
     everyone = devices(population, len(population.histories), given.seed)
     choices = last_events(population, [one for one in everyone if one not in part][: given.strangers])
     options = ["--devices", str(given.devices), "--rounds", str(given.rounds), "--seed", str(given.seed)]
+    options += ["--learning-rate", str(given.learning_rate)]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         summaries, digest, seconds = rounds(home, ["--population", str(given.population), *options])

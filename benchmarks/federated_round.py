@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, kendalltau
 
-from assistant.dialogue.rank import Ranker
+from assistant.dialogue.rank import Ranked, Ranker
 from assistant.dialogue.types import Voice
 from assistant.engine.adapters import Adapters
 from assistant.engine.command import SERVED_NAME
@@ -45,6 +45,8 @@ from retrieval.search import Candidate
 POPULATION = ROOT.parent / "shared" / "data" / "ml-latest-small"
 SHOWN = ("round", "answered", "loss", "base_loss", "ndcg", "base_ndcg", "seconds")
 LISTS_AT_ONCE = 8
+
+Ranking = tuple[Ranked, ...]
 
 
 def rounds(home: Path, options: Sequence[str]) -> tuple[list[dict[str, Any]], str, float]:
@@ -67,8 +69,8 @@ def last_events(population: Population, strangers: Sequence[str]) -> list[Exampl
     return found
 
 
-async def rankings(choices: Sequence[Example], home: Path, digest: str) -> tuple[list[list[str]], list[list[str]]]:
-    """The ids of each of the ``choices``, best first, by the base model and by the release ``digest`` on one vLLM."""
+async def rankings(choices: Sequence[Example], home: Path, digest: str) -> tuple[list[Ranking], list[Ranking]]:
+    """The candidates of each of the ``choices``, best first, by the base model and by the release on one vLLM."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(STARTER_PATH)
@@ -81,12 +83,12 @@ async def rankings(choices: Sequence[Example], home: Path, digest: str) -> tuple
             await adapters.load(digest)
             ranker, gate = Ranker(engine, tokenizer), asyncio.Semaphore(LISTS_AT_ONCE)
 
-            async def ranked(example: Example, voice: Voice) -> list[str]:
+            async def ranked(example: Example, voice: Voice) -> Ranking:
                 # No retrieval score: what is compared is the model's own preference.
                 candidates = [Candidate(item, 0.0, {}) for item in example.candidates]
                 async with gate:
                     found, _ = await ranker.rank(example.wish, example.history, candidates, voice)
-                return [one.item.id for one in found]
+                return found
 
             base = await asyncio.gather(*(ranked(one, Voice(SERVED_NAME)) for one in choices))
             with adapters.policy(digest) as policy:
@@ -96,35 +98,36 @@ async def rankings(choices: Sequence[Example], home: Path, digest: str) -> tuple
     return base, released
 
 
-def ndcg(choices: Sequence[Example], orders: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """1 / log2(1 + the chosen item's place) of each: float64 (choices,)."""
-    places = [1 + order.index(one.candidates[one.chosen].id) for one, order in zip(choices, orders, strict=True)]
-    return 1 / np.log2(1 + np.array(places, dtype=np.float64))
+def measured(choices: Sequence[Example], rankings: Sequence[Ranking]) -> tuple[NDArray[np.float64], float]:
+    """1 / log2(1 + the chosen item's place) of each, float64 (choices,), and the mean loss in nats."""
+    found = []
+    for one, ranking in zip(choices, rankings, strict=True):
+        chosen = one.candidates[one.chosen].id
+        found.append(next((place, ranked.score) for place, ranked in enumerate(ranking, 1) if ranked.item.id == chosen))
+    places, scores = np.array(found, dtype=np.float64).T
+    return 1 / np.log2(1 + places), -float(np.log(np.maximum(scores, 1e-12)).mean())
 
 
-def compared(choices: Sequence[Example], base: Sequence[list[str]], released: Sequence[list[str]]) -> list[Row]:
+def compared(choices: Sequence[Example], base: Sequence[Ranking], released: Sequence[Ranking]) -> list[Row]:
     """What the release changed."""
-    before, after = ndcg(choices, base), ndcg(choices, released)
+    (before, loss_before), (after, loss_after) = measured(choices, base), measured(choices, released)
     gain = after - before
     interval = bootstrap((gain,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
-    agreements = []
-    for one, other in zip(base, released, strict=True):
-        agreements.append(float(kendalltau(range(len(one)), [other.index(item) for item in one]).statistic))
+    orders = [([one.item.id for one in b], [one.item.id for one in r]) for b, r in zip(base, released, strict=True)]
+    agreements = [kendalltau(range(len(b)), [r.index(item) for item in b]).statistic for b, r in orders]
     chance = float(np.mean(1 / np.log2(1 + np.arange(1, NEGATIVES + 2))))
     return [
         {
             "table": f"the last event of {len(choices)} people who took no part, among {NEGATIVES} others, by vLLM",
+            "loss, base model": round(loss_before, 3),
+            "loss, release": round(loss_after, 3),
             "NDCG by chance": round(chance, 3),
-            "base model": round(float(before.mean()), 3),
-            "release": round(float(after.mean()), 3),
+            "NDCG, base model": round(float(before.mean()), 3),
+            "NDCG, release": round(float(after.mean()), 3),
             "gain": round(float(gain.mean()), 3),
             "95 % interval": f"{interval.low:+.3f} to {interval.high:+.3f}",
-            "lists in another order, %": round(
-                100 * float(np.mean([b != r for b, r in zip(base, released, strict=True)])), 1
-            ),
-            "with another first, %": round(
-                100 * float(np.mean([b[0] != r[0] for b, r in zip(base, released, strict=True)])), 1
-            ),
+            "lists in another order, %": round(100 * float(np.mean([b != r for b, r in orders])), 1),
+            "with another first, %": round(100 * float(np.mean([b[0] != r[0] for b, r in orders])), 1),
             "Kendall's tau": round(float(np.mean(agreements)), 3),
         }
     ]

@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 
-def read_bank(package: str, name: str) -> dict[str, Any]:
-    """The bank ``language/NAME.yaml`` of ``package``."""
+@cache
+def read_bank(package: str, name: str) -> Mapping[str, Any]:
+    """The bank ``language/NAME.yaml`` of ``package``, read once; not to be changed."""
     text = files(package).joinpath("language", f"{name}.yaml").read_text(encoding="utf-8")
     return dict(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506 - both are safe
 
 
-@cache
 def lexicon() -> Mapping[str, Any]:
     """The whole bank: phrases by facet and value, decades, topics, and what gives up a part of a wish."""
     return read_bank("retrieval", "lexicon")

@@ -7,7 +7,7 @@ Words of films and known values tell a wish; without any, the nearest of the han
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -91,10 +91,10 @@ def _more() -> re.Pattern[str]:
     return re.compile(rf"(?:\b(?:{_bank_of_cues()['asking_more']})\b|\?)")
 
 
-def _bank_of_cues() -> dict[str, Any]:
+def _bank_of_cues() -> Mapping[str, Any]:
     return read_bank("assistant.dialogue", "reading")
 
 
 @cache
-def _bank() -> dict[str, Any]:
+def _bank() -> Mapping[str, Any]:
     return read_bank("assistant.dialogue", "subjects")

@@ -7,7 +7,7 @@ left of the sentence is offered to the model where there is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from assistant.dialogue.pointing import STOP, topics
@@ -60,7 +60,7 @@ def _says_only(stretch: str, part: str) -> bool:
 
 def _governed(text: str) -> Iterator[tuple[int, str]]:
     """What follows a word that governs a topic."""
-    bank = _bank()
+    bank = _read()
     for frame in re.finditer(rf"\b(?:{'|'.join(bank['governing'])})\s+", text):
         if stretch := _stretch(text[frame.end() :]):
             yield frame.end(), stretch
@@ -105,7 +105,7 @@ def _covered(word: re.Match[str], said: Iterable[Saying]) -> bool:
 def _stretch(rest: str) -> str:
     """The topic at the beginning of ``rest``: to the end of its clause, without what says nothing at either end."""
     rest = BREAK.split(rest, maxsplit=1)[0]
-    rest = re.split(rf"\b(?:{_bank()['ending']})\b", f" {rest}", maxsplit=1)[0]
+    rest = re.split(rf"\b(?:{_read()['ending']})\b", f" {rest}", maxsplit=1)[0]
     words = list(WORD.finditer(rest))[:MOST_WORDS]
     while words and words[-1][0] in STOP:
         words.pop()
@@ -131,12 +131,12 @@ def _topics() -> frozenset[str]:
 
 @cache
 def _heads() -> frozenset[str]:
-    return frozenset(_bank()["heads"].split("|"))
+    return frozenset(_read()["heads"].split("|"))
 
 
 @cache
 def _plain() -> frozenset[str]:
-    return frozenset(_bank()["plain"].split("|"))
+    return frozenset(_read()["plain"].split("|"))
 
 
 @cache
@@ -145,10 +145,5 @@ def _genre_nouns() -> frozenset[str]:
     return frozenset(phrase.lower().split()[-1] for group in groups for more in group.values() for phrase in more)
 
 
-def _bank() -> dict[str, str]:
-    return _read()
-
-
-@cache
-def _read() -> dict[str, str]:
+def _read() -> Mapping[str, str]:
     return read_bank("assistant.dialogue", "reading")

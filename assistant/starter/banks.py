@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
 from retrieval.lexicon import read_bank
 
 
-@cache
-def bank(name: str) -> dict[str, Any]:
+def bank(name: str) -> Mapping[str, Any]:
     """The bank ``turns`` or ``replies``."""
     return read_bank("assistant.starter", name)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from federation.device.base import Event
-from federation.evaluation.metrics import Ranks, full_ranks, measure, sampled_ranks, spread, summed_up
+from federation.evaluation.metrics import Ranks, full_ranks, measure, spread, summed_up
 from federation.evaluation.protocol import build_task
-from federation.evaluation.scorers import Fusion, Matrix, choose_fusion
+from federation.evaluation.scorers import Matrix
 
 ITEMS = [f"i{n:03}" for n in range(120)]
 TASK = build_task({p: [Event(k, ITEMS[(7 * k + ord(p)) % 40]) for k in range(6)] for p in "abc"}, ITEMS)
@@ -72,20 +72,3 @@ def test_means_and_deviations_are_over_seeds():
     assert spread([0.5]).deviation == 0
     with pytest.raises(ValueError, match="no seeds"):
         spread([])
-
-
-@given(SCORES, SCORES)
-def test_a_fusion_at_either_end_ranks_as_one_of_its_two(one, other):
-    negatives = TASK.negatives(0)
-    for weight, alone in ((0.0, one), (1.0, other)):
-        fused = sampled_ranks(TASK, Fusion(Matrix(one), Matrix(other), weight), negatives, "test")
-        assert np.array_equal(fused.ranks, sampled_ranks(TASK, Matrix(alone), negatives, "test").ranks)
-
-
-def test_a_fusion_is_chosen_by_validation_items_alone():
-    blank = np.zeros((3, 120), dtype=np.float32)
-    knows_validation, knows_test = blank.copy(), blank.copy()
-    knows_validation[np.arange(3), TASK.validation] = 1
-    knows_test[np.arange(3), TASK.test] = 1
-    assert choose_fusion(TASK, Matrix(knows_test), Matrix(knows_validation), 0).weight > 0
-    assert choose_fusion(TASK, Matrix(knows_validation), Matrix(knows_test), 0).weight == 0

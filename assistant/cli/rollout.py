@@ -41,7 +41,9 @@ def start(
         str, typer.Argument(metavar="REFERENCE", help="A digest or its beginning, v3, or an alias.", show_default=False)
     ],
     reason: Reason,
-    steps: Annotated[str, typer.Option(help="The canary's shares of callers in percent.")] = "1,10,50,100",
+    steps: Annotated[
+        str, typer.Option(help="The canary's shares of callers in percent; 100 leaves one in twenty as control.")
+    ] = "1,10,50,100",
     step_seconds: Annotated[float, typer.Option(min=0, help="How long a step lasts at least.")] = 600.0,
     step_requests: Annotated[int, typer.Option(min=0, help="Turns that the canary answers at least in a step.")] = 200,
     manual: Annotated[bool, typer.Option("--manual", help="Wait for a person at each step.")] = False,

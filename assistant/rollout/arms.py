@@ -16,6 +16,9 @@ Counted = Literal["control", "canary", "shadow"]
 BUCKETS = 64
 """Callers fall into this many groups, by which the spread of what they do is measured (`assistant.rollout.judge`)."""
 
+HOLDOUT = 0.05
+"""The callers who meet no canary before it is live: at a share of 100 %, too, there is a control to judge beside."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -25,8 +28,11 @@ class Place:
     bucket: int
 
     def arm(self, share: float) -> Arm:
-        """The arm at a canary's ``share`` (0 to 1). Who is in the canary stays in it while the share grows."""
-        return "canary" if self.position < share else "control"
+        """The arm at a canary's ``share`` (0 to 1). Who is in the canary stays in it while the share grows.
+
+        `HOLDOUT` of the callers are the control of any share.
+        """
+        return "canary" if self.position < min(share, 1.0 - HOLDOUT) else "control"
 
 
 def place(caller: str, rollout: int, secret: bytes) -> Place:

@@ -118,10 +118,13 @@ class Reconciler:
         if replica.adapters is not None:
             try:
                 await replica.adapters.present()
-                for digest in sorted(traffic.wanted - replica.routable):
-                    await self._load(replica.adapters, replica.url, digest)
             except SottoError as error:
+                # It answers, but what it holds is not known: it might answer under a release it has lost.
+                replica.up = False
                 self._tell(replica.url, "", error)
+                return
+            for digest in sorted(traffic.wanted - replica.routable):
+                await self._load(replica.adapters, replica.url, digest)
         replica.up = True
 
     async def _load(self, adapters: Adapters, url: str, digest: str) -> None:

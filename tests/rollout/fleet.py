@@ -26,17 +26,22 @@ from tests.federation.releases.making import BASE, HIDDEN, MODULES, make
 
 URLS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
 WHO = "a test"
+SECRET = bytes(range(32))
+"""The same every time, so that a caller's place is too."""
 
 
 class Vllm(FakeLora):
-    """As `FakeLora`; ``down`` refuses every connection."""
+    """As `FakeLora`; ``down`` refuses every connection, ``mute`` does not tell what it holds."""
 
     down = False
+    mute = False
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.down:
             raise httpx.ConnectError("refused")
-        return httpx.Response(200) if request.url.path == "/health" else super().__call__(request)
+        if request.url.path == "/health":
+            return httpx.Response(200)
+        return httpx.Response(500) if self.mute else super().__call__(request)
 
     def restart(self) -> None:
         """Loses every adapter."""
@@ -62,8 +67,7 @@ class Stage:
         self.source, self.root = Source(root), root
         self.vllms = {url: Vllm() for url in URLS}
         self.ledger = Ledger(database, lambda: self.now)
-        secret = self.ledger.secret()
-        self.router = Router(Fleet(), Receipts(secret, lambda: self.now), secret, "sotto")
+        self.router = Router(Fleet(), Receipts(SECRET, lambda: self.now), SECRET, "sotto")
         self.reconciler = Reconciler(
             self.router, self.ledger, database, self.source, self.open, clock=lambda: self.now, grace=5.0
         )

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.rollout.arms import BUCKETS, place
+from assistant.rollout.arms import BUCKETS, HOLDOUT, place
 
 SECRET = bytes(range(32))
 
@@ -18,7 +18,6 @@ def test_who_is_in_the_canary_stays_in_it_while_its_share_grows(caller: str, rol
     assert where == place(caller, rollout, SECRET)
     assert not (where.arm(low) == "canary" and where.arm(high) == "control")
     assert where.arm(0.0) == "control"
-    assert where.arm(1.0) == "canary"
 
 
 def test_the_share_is_met_in_every_group_of_callers():
@@ -26,6 +25,13 @@ def test_the_share_is_met_in_every_group_of_callers():
     canary = [one.bucket for one in places if one.arm(0.1) == "canary"]
     assert abs(len(canary) - 2000) < 4 * np.sqrt(20_000 * 0.1 * 0.9)
     assert set(canary) == set(range(BUCKETS))
+
+
+def test_a_share_of_all_callers_leaves_a_control_to_judge_beside():
+    places = [place(f"caller {number}", 7, SECRET) for number in range(20_000)]
+    control = [one.bucket for one in places if one.arm(1.0) == "control"]
+    assert abs(len(control) - 20_000 * HOLDOUT) < 4 * np.sqrt(20_000 * HOLDOUT * (1 - HOLDOUT))
+    assert set(control) == set(range(BUCKETS))
 
 
 def test_another_rollout_or_secret_draws_anew():

@@ -62,6 +62,19 @@ async def test_a_replica_that_is_down_is_not_asked_and_is_again_once_it_is_back(
     assert replicas[URLS[0]].holds(f"{digest}.global")
 
 
+async def test_a_replica_that_does_not_tell_what_it_holds_is_not_asked_until_it_does(stage: Stage):
+    digest = stage.release(1)
+    await promote(stage, digest)
+    replica = stage.router.fleet.replicas[URLS[0]]
+    stage.vllms[URLS[0]].mute = True
+    await stage.reconciler.step()
+    assert not replica.holds(f"{digest}.global")
+    assert not replica.holds("sotto")
+    stage.vllms[URLS[0]].mute = False
+    await stage.reconciler.step()
+    assert replica.holds(f"{digest}.global")
+
+
 async def test_a_call_that_a_dying_replica_refuses_is_made_elsewhere(stage: Stage):
     digest = stage.release(1)
     await promote(stage, digest)

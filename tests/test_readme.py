@@ -17,7 +17,7 @@ import pytest
 from assistant.settings import STARTER_PATH
 from benchmarks.transcript import MESSAGES, converse
 from retrieval.bundled import bundled_items
-from tests.cli.test_up import Run, started
+from tests.cli.test_up import Run, gone, started
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +32,10 @@ def sotto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with started(tmp_path_factory.mktemp("readme") / "home", STARTER_PATH, *SOTTO_UP) as run:
         run.wait_ready()
         yield run
+        children = run.children()
         assert run.stop(signal.SIGTERM) == 0
+        assert gone(children)
+        assert "Traceback" not in run.errors
 
 
 def here(text: str, sotto: Run) -> str:

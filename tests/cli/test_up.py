@@ -23,13 +23,11 @@ from assistant.cli import up
 from assistant.settings import Settings
 from assistant.state.database import Database
 from tests.engine.conftest import free_port
-from tests.engine.models import make_model
 
 APP = typer.Typer()
 APP.command()(up.command)
 ROOT = Path(__file__).parents[2]
 FAKED = ROOT / "tests" / "cli" / "up_with_fakes.py"
-WITH_ALL = "from assistant.cli import up; import typer; typer.run(up.command)"
 
 
 class Run:
@@ -229,25 +227,3 @@ def test_a_browser_opens_on_a_desktop_only(
 )
 def test_the_address_is_one_that_this_machine_reaches(host: str, address: str) -> None:
     assert up._address(up._settings({"host": host, "port": 80})) == address
-
-
-@pytest.mark.engine
-@pytest.mark.timeout(900)
-def test_a_conversation_with_everything_real(tmp_path: Path) -> None:
-    model = make_model(tmp_path / "llama", "llama")
-    question = {
-        "model": "sotto",
-        "messages": [{"role": "user", "content": "a quiet film from Japan"}],
-        "max_tokens": 160,
-    }
-    with started(tmp_path / "home", model, "-c", WITH_ALL) as run:
-        run.wait_ready()
-        answer = httpx.post(f"{run.url}/v1/chat/completions", json=question, timeout=120)
-        assert answer.is_success, answer.text
-        assert answer.json()["choices"][0]["message"]["content"]
-        children = run.children()
-        assert run.stop(signal.SIGINT) == 0
-        assert gone(children)
-        assert "Traceback" not in run.errors
-        log = (tmp_path / "home" / "logs" / "engine.log").read_text()
-        assert "quiet film" not in log

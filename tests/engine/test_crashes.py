@@ -18,8 +18,10 @@ import psutil
 import pytest
 
 from assistant.engine.process import EngineProcess
+from assistant.settings import STARTER_PATH
 from tests.cli.test_up import started
 from tests.engine.conftest import free_port
+from tests.engine.models import make_model
 
 HERE = Path(__file__).parent
 CHAT = "/v1/chat/completions"
@@ -62,9 +64,10 @@ def client_of(url: str) -> Iterator[httpx.Client]:
 
 
 def test_a_killed_vllm_is_an_error_in_the_stream_and_back_for_the_next_request_and_dies_with_its_api(
-    tiny_model: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    with started(tmp_path / "home", tiny_model, "-c", WITH_ALL) as run, client_of(run.url) as client:
+    model = make_model(tmp_path / "llama", "llama")
+    with started(tmp_path / "home", model, "-c", WITH_ALL) as run, client_of(run.url) as client:
         run.wait_ready()
         before = run.children()
         with client.stream("POST", CHAT, json=LONG) as answer:
@@ -96,6 +99,9 @@ def test_a_killed_vllm_is_an_error_in_the_stream_and_back_for_the_next_request_a
             with pytest.raises(httpx.TransportError):
                 list(lines)
         until(lambda: gone(after), 30)
+    log = (tmp_path / "home" / "logs" / "engine.log").read_text()
+    assert "Starting vLLM server" in log
+    assert "horror" not in log + run.errors
 
 
 @contextmanager
@@ -115,20 +121,20 @@ def api(home: Path, port: int, engine_url: str, model: Path) -> Iterator[subproc
 
 
 def test_a_killed_api_leaves_no_generation_and_no_file_behind_and_serves_once_started_again(
-    engine: EngineProcess, tiny_model: Path, tmp_path: Path
+    starter_engine: EngineProcess, tmp_path: Path
 ) -> None:
     port = free_port()
     with client_of(f"http://127.0.0.1:{port}") as client:
-        with api(tmp_path, port, engine.url, tiny_model) as process:
+        with api(tmp_path, port, starter_engine.url, STARTER_PATH) as process:
             files = {path for path in tmp_path.rglob("*") if path.is_file()}
             with client.stream("POST", CHAT, json=LONG) as answer:
                 lines = answer.iter_lines()
                 next(lines)
-                until(lambda: running(engine.url) == 1, 10)
+                until(lambda: running(starter_engine.url) == 1, 10)
                 process.kill()
                 with pytest.raises(httpx.TransportError):
                     list(lines)
-            until(lambda: running(engine.url) == 0, 10)
+            until(lambda: running(starter_engine.url) == 0, 10)
             assert {path for path in tmp_path.rglob("*") if path.is_file()} == files
-        with api(tmp_path, port, engine.url, tiny_model):
+        with api(tmp_path, port, starter_engine.url, STARTER_PATH):
             assert client.post(CHAT, json=SHORT).json()["choices"][0]["finish_reason"] == "length"

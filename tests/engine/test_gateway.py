@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +20,7 @@ from assistant.dialogue.types import Usage
 from assistant.engine.gateway import MAX_LABELS, Completion, Delta, Sampling, VllmEngine
 from assistant.engine.process import EngineProcess
 from assistant.errors import ContextTooLong, EngineError, EngineRejected, EngineTimeout, EngineUnavailable
+from assistant.settings import STARTER_PATH
 
 GREEDY = Sampling(max_tokens=16)
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -272,8 +272,8 @@ class Facets:
 
 
 @pytest.fixture
-async def real(engine_url: str) -> AsyncIterator[VllmEngine]:
-    engine = VllmEngine(engine_url)
+async def real(starter_engine: EngineProcess) -> AsyncIterator[VllmEngine]:
+    engine = VllmEngine(starter_engine.url)
     yield engine
     await engine.aclose()
 
@@ -305,12 +305,12 @@ async def test_vllm_writes_compact_json_under_a_schema(real: VllmEngine) -> None
 
 
 @pytest.mark.engine
-async def test_vllm_ranks_labels_as_transformers_does(real: VllmEngine, tiny_model: Path) -> None:
+async def test_vllm_ranks_labels_as_transformers_does(real: VllmEngine) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
     prompt, labels = [1, *range(20, 120)], [36, 37, 38, 39, 70, 80]
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(STARTER_PATH, dtype=torch.float32)
     with torch.no_grad():
         logits = model(torch.tensor([prompt])).logits[0, -1].float()
     wanted = torch.log_softmax(logits[labels], dim=0).numpy()
@@ -337,31 +337,31 @@ async def running(url: str) -> int:
 
 
 @pytest.mark.engine
-async def test_a_reader_that_leaves_aborts_the_generation_in_vllm(real: VllmEngine, engine_url: str) -> None:
+async def test_a_reader_that_leaves_aborts_the_generation_in_vllm(
+    real: VllmEngine, starter_engine: EngineProcess
+) -> None:
     # A schema that only a very long text fulfils: nothing else can end this reply within the test.
     schema = {"type": "object", "properties": {"a": {"type": "string", "minLength": 5000}}, "required": ["a"]}
     sampling = Sampling(max_tokens=2000, temperature=1.0, seed=1)
     async with aclosing(real.generate([1, 5], model="sotto", sampling=sampling, schema=schema)) as deltas:
         await anext(deltas)
-        assert await running(engine_url) == 1
+        assert await running(starter_engine.url) == 1
     async with asyncio.timeout(5):
-        while await running(engine_url):  # noqa: ASYNC110  # another process's figure has no event
+        while await running(starter_engine.url):  # noqa: ASYNC110  # another process's figure has no event
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.engine
-async def test_no_word_of_a_prompt_or_reply_is_in_the_log(
-    real: VllmEngine, engine: EngineProcess, tiny_model: Path
-) -> None:
+async def test_no_word_of_a_prompt_or_reply_is_in_the_log(real: VllmEngine, starter_engine: EngineProcess) -> None:
     from transformers import AutoTokenizer
 
-    prompt = AutoTokenizer.from_pretrained(tiny_model).encode("my secret zebra crossing")
+    prompt = AutoTokenizer.from_pretrained(STARTER_PATH).encode("my secret zebra crossing")
     reply = await real.complete(prompt, model="sotto", sampling=Sampling(max_tokens=40, temperature=1.0, seed=2))
     with pytest.raises(EngineRejected):
-        await real.complete(prompt * 300, model="sotto", sampling=GREEDY)
+        await real.complete(prompt * 3000, model="sotto", sampling=GREEDY)
     with pytest.raises(EngineRejected):
         await real.complete(prompt, model="sotto", sampling=Sampling(max_tokens=4, temperature=-1.0))
-    log = engine.log_path.read_text(errors="replace")
+    log = starter_engine.log_path.read_text(errors="replace")
     assert "Starting vLLM server" in log
     for secret in ("zebra", str(prompt)[1:-1], reply.text):
         assert secret not in log

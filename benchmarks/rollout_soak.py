@@ -3,8 +3,9 @@
 python -m benchmarks.rollout_soak --seconds 600
 
 Each reply is greedy, so it must be, token by token, what its release writes when nothing else happens. Meanwhile
-releases are promoted through canaries, rolled back and replaced without pause, one replica is killed and started again
-by its supervisor, and the server's reconciler and controller are killed and begun anew.
+releases are promoted through canaries, rolled back and replaced without pause, and one replica is killed and started
+again by its supervisor. Two servers keep the rollouts: the callers' own, whose reconciler and controller are cut off in
+mid-step and begun anew, and one in a process of its own, which is killed (-9) and started again.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,7 @@ from assistant.rollout.replicas import Replicas
 from assistant.rollout.routing import Router
 from assistant.settings import STARTER_PATH, Settings
 from assistant.state.database import Database
-from benchmarks.report import quantiles, write
+from benchmarks.report import ROOT, quantiles, write
 from benchmarks.served import free_port
 from federation.lora import LoraShape
 from federation.releases.base import Served, read_served
@@ -69,6 +72,7 @@ class Report:
     swaps: list[float] = field(default_factory=list)
     rollouts: int = 0
     restarts: int = 0
+    kills: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -97,7 +101,8 @@ def random_weights(served: Served, seed: int, scale: float = 0.4) -> dict[str, N
 
 
 def _made(folder: Path, served: Served, seed: int) -> Path:
-    write_release(folder, {"global": random_weights(served, seed)}, LORA, served.model)
+    if not folder.exists():
+        write_release(folder, {"global": random_weights(served, seed)}, LORA, served.model)
     return folder
 
 
@@ -139,6 +144,7 @@ class Soak:
 
     def __init__(self, root: Path, urls: Sequence[str], releases: int, streams: int, seed: int = 0) -> None:
         self.report, self.random, self.streams = Report(), random.Random(seed), streams
+        self.root = root
         self.served = read_served(STARTER_PATH)
         self.embeddings = Embeddings.open(STARTER_PATH)
         self.source = Source(root, self.served, releases)
@@ -149,7 +155,6 @@ class Soak:
             listed.add(url, WHO, "the soak")
         secret = self.ledger.secret()
         self.router = Router(Fleet(), Receipts(secret), secret, SERVED_NAME, self.embeddings)
-        self.prompt = question()
         self.alone: dict[str | None, str] = {}
         self.ending = False
         self.killed_at = float("-inf")
@@ -161,6 +166,11 @@ class Soak:
 
     def _adapters(self, engine: VllmEngine) -> Adapters:
         return Adapters(engine, self.source.store, self.served, Limits(rank=LORA.rank))
+
+    @cached_property
+    def prompt(self) -> list[int]:
+        """What everybody asks."""
+        return question()
 
     async def know(self, url: str) -> None:
         """What every release, and the base model, writes when nothing else happens."""
@@ -226,18 +236,36 @@ class Soak:
             self.report.swaps.append(time.perf_counter() - began)
 
     async def server(self) -> None:
-        """The reconciler and the controller, killed every few seconds and begun anew from the database."""
+        """The reconciler and the controller, cut off every few seconds and begun anew from the database."""
         while not self.ending:
-            loops = [
-                Reconciler(self.router, self.ledger, self.database, self.source, self.open, grace=2.0).run(),
-                Controller(self.ledger, Harm(acceptance=1.0, errors=1.0, latency=1e9)).run(),
-            ]
-            tasks = [asyncio.create_task(loop) for loop in loops]
+            task = asyncio.create_task(self.keep())
             await asyncio.sleep(self.random.uniform(4.0, 8.0))
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             self.report.restarts += 1
+
+    async def keep(self) -> None:
+        """Reconciles and judges, as every server on the database does."""
+        reconciler = Reconciler(self.router, self.ledger, self.database, self.source, self.open, grace=2.0)
+        judging = Controller(self.ledger, Harm(acceptance=1.0, errors=1.0, latency=1e9))
+        await asyncio.gather(reconciler.run(), judging.run())
+
+    async def other_server(self) -> None:
+        """One more that keeps, in a process of its own: killed every few seconds, and started again."""
+        command = ["-m", "benchmarks.rollout_soak", "--keep", str(self.root)]
+        command += ["--releases", str(len(self.source.digests))]
+        while not self.ending:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            )
+            try:
+                if process.stdout is None or not await process.stdout.readline():
+                    raise RuntimeError("the other server did not begin")
+                await asyncio.sleep(self.random.uniform(2.0, 6.0))
+            finally:
+                process.kill()
+                await process.wait()
+            self.report.kills += 1
 
     async def run(self, seconds: float, victim: EngineProcess | None) -> Report:
         """Lets everybody go on for ``seconds``; ``victim`` is killed at a third of them."""
@@ -245,7 +273,7 @@ class Soak:
         server = asyncio.create_task(self.server())
         await until(lambda: any(replica.up for replica in self.router.fleet.replicas.values()))
         others = [asyncio.create_task(self.caller(number)) for number in range(self.streams)]
-        others.append(asyncio.create_task(self.team()))
+        others += [asyncio.create_task(self.team()), asyncio.create_task(self.other_server())]
         await asyncio.sleep(seconds / 3)
         if victim is not None:
             self.killed_at = time.perf_counter()
@@ -274,6 +302,14 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def _keep(root: Path, releases: int) -> None:
+    """The other server of a soak in the folder ``root``; says when it begins."""
+    soak = Soak(root, (), releases, streams=0)
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
+    await soak.keep()
+
+
 async def _measure(seconds: float, streams: int, releases: int) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         async with replicas(Path(folder), 2) as processes:
@@ -287,13 +323,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--streams", type=int, default=6)
     parser.add_argument("--releases", type=int, default=8)
+    parser.add_argument("--keep", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.keep:
+        asyncio.run(_keep(given.keep, given.releases))
+        return
     report = asyncio.run(_measure(given.seconds, given.streams, given.releases))
     row = {
         "seconds": given.seconds,
         "streams": given.streams,
         "rollouts": report.rollouts,
         "server restarts": report.restarts,
+        "servers killed": report.kills,
         "replies right": report.outcomes["right"],
         "mixed": report.outcomes["mixed"],
         "failed": report.outcomes["failed"],

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from assistant.engine.gateway import VllmEngine
 from assistant.engine.soft_prompts import SoftPrompt
-from assistant.errors import EngineError, NotFound
+from assistant.errors import EngineError, EngineRejected, NotFound
 from federation.releases.base import Served
 from federation.releases.manifest import GLOBAL
 from federation.releases.store import Store
@@ -115,7 +115,7 @@ class Adapters:
 
         Nothing happens where the engine does not hold it. Its folder stays.
         """
-        self._policies.pop(digest, None)
+        self.forget(digest)
         while self._under_way[digest]:
             await self._draining.setdefault(digest, asyncio.Event()).wait()
         async with self._changing:
@@ -124,6 +124,10 @@ class Adapters:
             for name in await self._engine.adapters():
                 if name.startswith(adapter_name(digest, "")):
                     await self._engine.unload_adapter(name)
+
+    def forget(self, digest: str) -> None:
+        """Asks for the release no more; the engine keeps what it holds of it. Replies under way go on."""
+        self._policies.pop(digest, None)
 
     async def present(self) -> frozenset[str]:
         """The releases that the engine holds adapters of, by its own account, routable or not.
@@ -141,8 +145,15 @@ class Adapters:
         """Loads what the engine lacks of the release; ``added`` gets the names."""
         held = await self._engine.adapters()
         for policy in policies.values():
-            if policy.model not in held:
+            if policy.model in held:
+                continue
+            try:
                 await self._engine.load_adapter(policy.model, release.adapter(policy.cohort))
+            except EngineRejected:
+                # Another server on this engine may have loaded it in the meantime.
+                if policy.model not in await self._engine.adapters():
+                    raise
+            else:
                 added.append(policy.model)
 
     async def _warm(self, policy: Policy) -> None:

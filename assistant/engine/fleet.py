@@ -56,8 +56,16 @@ class Fleet(Engine):
     @property
     def routable(self) -> frozenset[str]:
         """The digests of the releases that at least one replica is ready for."""
-        ready = (replica.routable for replica in self.replicas.values() if replica.up and not replica.draining)
-        return frozenset().union(*ready)
+        return frozenset().union(*(replica.routable for replica in self._ready()))
+
+    @property
+    def everywhere(self) -> frozenset[str]:
+        """The digests of the releases that every replica which calls may go to is ready for."""
+        ready = self._ready()
+        return frozenset.intersection(*(replica.routable for replica in ready)) if ready else frozenset()
+
+    def _ready(self) -> list[Replica]:
+        return [replica for replica in self.replicas.values() if replica.up and not replica.draining]
 
     @contextmanager
     def policy(self, digest: str, cohort: str = GLOBAL) -> Iterator[Policy]:
@@ -134,8 +142,7 @@ class Fleet(Engine):
 
     async def healthy(self) -> bool:
         """Whether any replica that calls may go to answers."""
-        ready = [one for one in self.replicas.values() if one.up and not one.draining]
-        return any([await replica.engine.healthy() for replica in ready])
+        return any([await replica.engine.healthy() for replica in self._ready()])
 
     async def aclose(self) -> None:
         """Closes the connections to every replica."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -112,7 +113,7 @@ class Ledger:
 
     def secret(self) -> bytes:
         """32 random bytes that every server on this database shares."""
-        with self._alone() as session:
+        with self.alone() as session:
             row = session.get(Secret, _SECRET)
             if row is None:
                 row = Secret(name=_SECRET, value=secrets.token_bytes(32))
@@ -122,7 +123,7 @@ class Ledger:
     def traffic(self) -> Traffic:
         """Which release answers now."""
         with self._database.read() as session:
-            return Traffic(_live(session), _under_way(session))
+            return traffic(session)
 
     def live_rollout(self) -> int:
         """The number of the rollout that made the live release live; 0 before any."""
@@ -157,7 +158,7 @@ class Ledger:
 
     def note(self, who: str, what: str, why: str, release: str | None = None) -> None:
         """Adds to the audit log what changes no rollout: a gate overridden, a replica added."""
-        with self._alone() as session:
+        with self.alone() as session:
             _audit(session, self._clock(), who, what, None, release, why)
 
     def start(self, release: str, plan: Plan, who: str, why: str, request_key: str | None = None) -> Entry:
@@ -165,7 +166,7 @@ class Ledger:
 
         Conflict while another is under way, or when the release is live already.
         """
-        with self._alone() as session:
+        with self.alone() as session:
             if (known := _started(session, release, request_key)) is not None:
                 return known
             if (other := _under_way(session)) is not None:
@@ -185,7 +186,7 @@ class Ledger:
 
     def advance(self, rollout: int, step: int, who: str, why: str) -> Entry:
         """To the step after ``step``, or to live after the last; nothing changes where another server did so before."""
-        with self._alone() as session:
+        with self.alone() as session:
             row = self._get(session, rollout)
             if row.state != "running" or row.step != step:
                 return _entry(row)
@@ -193,7 +194,7 @@ class Ledger:
 
     def step_on(self, who: str, why: str, request_key: str | None = None) -> Entry:
         """As `advance`, for a person: from whatever step the rollout under way is at."""
-        with self._alone() as session:
+        with self.alone() as session:
             if (known := self._done(session, request_key, "advance", "promote")) is not None:
                 return known
             row = self._shown(session)
@@ -211,7 +212,7 @@ class Ledger:
 
     def promote(self, who: str, why: str, request_key: str | None = None) -> Entry:
         """Makes the release under way live for everyone, whatever step it is at."""
-        with self._alone() as session:
+        with self.alone() as session:
             if (known := self._done(session, request_key, "promote")) is not None:
                 return known
             row = self._shown(session)
@@ -225,7 +226,7 @@ class Ledger:
 
         ``rollout`` is the one that is meant, where a judgement was passed on it: nothing changes when it has ended.
         """
-        with self._alone() as session:
+        with self.alone() as session:
             if (known := self._done(session, request_key, "rollback")) is not None:
                 return known
             row = _row_under_way(session)
@@ -304,7 +305,7 @@ class Ledger:
     def _switch(
         self, before: State, after: State, action: Action, who: str, why: str, request_key: str | None
     ) -> Entry:
-        with self._alone() as session:
+        with self.alone() as session:
             if (known := self._done(session, request_key, action)) is not None:
                 return known
             row = _row_under_way(session)
@@ -346,23 +347,17 @@ class Ledger:
             raise NotFound(f"There is no rollout {rollout}.")
         return row
 
-    def _alone(self) -> _Alone:
-        return _Alone(self._database)
+    @contextmanager
+    def alone(self) -> Iterator[Session]:
+        """A transaction that no rollout begins, changes or ends beside."""
+        with self._database.write() as session:
+            exclude(session.connection(), "rollout")
+            yield session
 
 
-class _Alone:
-    """A transaction that no other of this kind runs beside."""
-
-    def __init__(self, database: Database) -> None:
-        self._context = database.write()
-
-    def __enter__(self) -> Session:
-        session = self._context.__enter__()
-        exclude(session.connection(), "rollout")
-        return session
-
-    def __exit__(self, *error: object) -> bool | None:
-        return self._context.__exit__(*error)  # type: ignore[arg-type]
+def traffic(session: Session) -> Traffic:
+    """Which release answers now."""
+    return Traffic(_live(session), _under_way(session))
 
 
 def _end(row: Rollout, state: State, now: float, why: str) -> None:

@@ -67,8 +67,8 @@ class Router:
     def route(self, caller: str, cohort: str = GLOBAL) -> Iterator[Route]:
         """The route of ``caller``, whose release stays loaded while this lasts.
 
-        EngineUnavailable while no replica holds the live release. Who would meet a canary that no replica holds yet is
-        answered by the live release, and counted for neither arm.
+        EngineUnavailable while no replica holds the live release. Who would meet a canary that a replica does not hold
+        yet is answered by the live release, and counted for neither arm.
         """
         entry = self.traffic.rollout
         where = place(caller, entry.id if entry else self.live_rollout, self.secret)
@@ -76,7 +76,7 @@ class Router:
         release = self.traffic.live
         if entry is not None and not entry.plan.shadow:
             role = where.arm(entry.share)
-            if role == "canary" and entry.release not in self.fleet.routable:
+            if role == "canary" and entry.release not in self.fleet.everywhere:
                 role = "live"
             elif role == "canary":
                 release = entry.release
@@ -95,9 +95,9 @@ class Router:
 
     @contextmanager
     def _shadow(self, cohort: str) -> Iterator[Unseen | None]:
-        """The release that chooses unseen, where one is to and a replica holds it."""
+        """The release that chooses unseen, where one is to and the replicas hold it."""
         entry = self.traffic.rollout
-        if entry is None or not entry.plan.shadow or entry.release not in self.fleet.routable:
+        if entry is None or not entry.plan.shadow or entry.release not in self.fleet.everywhere:
             yield None
             return
         with self._policy(entry.release, cohort) as policy:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, LargeBinary, MetaData, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMES = {
@@ -157,11 +157,15 @@ class Replica(Base):
 
 
 class Residence(Base):
-    """How many replies a server has under way on a release, told every second; what is old means nothing any more."""
+    """A release that a server may ask for, with its replies under way there, or that it is taking away.
+
+    Told every other second; what is old means nothing any more.
+    """
 
     __tablename__ = "residences"
 
     server: Mapped[str] = mapped_column(String(40), primary_key=True)
     release: Mapped[str] = mapped_column(String(64), primary_key=True)
     in_flight: Mapped[int] = mapped_column(Integer)
+    leaving: Mapped[bool] = mapped_column(Boolean, server_default=false())
     seen_at: Mapped[float] = mapped_column(Double, index=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from assistant.errors import EngineUnavailable
 from assistant.rollout.ledger import Plan
+from assistant.rollout.reconcile import PATIENCE_SECONDS
 from assistant.rollout.replicas import Replicas
+from assistant.rollout.residence import Residences
 from assistant.state.database import Database
 from tests.federation.releases.making import replace_file
 from tests.rollout.fleet import URLS, WHO, Stage
@@ -134,6 +137,106 @@ async def test_a_reply_under_way_on_another_server_keeps_a_release(database: Dat
         await other.reconciler.step()
         await stage.reconciler.step()
     assert stage.held() == [{second}, {second}]
+
+
+async def test_a_server_that_is_behind_keeps_what_it_routes_to(database: Database, stage: Stage, tmp_path: Path):
+    other = Stage(database, tmp_path)
+    other.source, other.vllms = stage.source, stage.vllms
+    first, second = stage.release(1), stage.release(2)
+    await promote(stage, first)
+    await other.reconciler.step()
+    await promote(stage, second)
+    for _ in range(4):
+        # The other is in the middle of a long step: it still routes to the first, and says so.
+        other.now = stage.now = stage.now + 6
+        await other.reconciler.tell()
+        await stage.reconciler.step()
+    with other.router.route("somebody") as route:
+        assert route.release == first
+    assert all(first in held for held in stage.held())
+
+
+async def test_what_a_dead_server_used_is_taken_away(database: Database, stage: Stage, tmp_path: Path):
+    dead = Stage(database, tmp_path)
+    dead.source, dead.vllms = stage.source, stage.vllms
+    first, second = stage.release(1), stage.release(2)
+    await promote(stage, first)
+    await dead.reconciler.step()
+    await promote(stage, second)
+    for _ in range(4):
+        stage.now += 6
+        await stage.reconciler.step()
+    assert stage.held() == [{second}, {second}]
+
+
+async def test_a_release_that_another_server_takes_away_is_not_asked_for_until_it_is_gone(
+    database: Database, stage: Stage
+):
+    digest = stage.release(1)
+    stage.ledger.start(digest, Plan((100.0,)), WHO, "")
+    await stage.reconciler.step()
+    stage.ledger.roll_back(WHO, "")
+    await stage.reconciler.step()
+    other = Residences(database, stage.ledger, lambda: stage.now)
+    assert other.leave([digest]) == {digest}
+    stage.ledger.start(digest, Plan((100.0,)), WHO, "again")
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release) == ("live", None)
+    other.left()
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release) == ("canary", digest)
+
+
+async def test_what_was_live_goes_on_until_every_replica_holds_what_is(stage: Stage):
+    first, second = stage.release(1), stage.release(2)
+    await promote(stage, first)
+    slow = stage.vllms[URLS[1]]
+    slow.refuse = second
+    await promote(stage, second)
+    with stage.router.route("somebody") as route:
+        assert route.release == first
+    slow.refuse = ""
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert route.release == second
+
+
+async def test_nobody_meets_a_canary_that_a_replica_does_not_hold(stage: Stage):
+    digest = stage.release(1)
+    stage.vllms[URLS[1]].refuse = digest
+    stage.ledger.start(digest, Plan((100.0,)), WHO, "")
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release) == ("live", None)
+    stage.vllms[URLS[1]].refuse = ""
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert (route.role, route.release) == ("canary", digest)
+
+
+async def test_a_replica_that_never_takes_the_live_release_is_waited_for_only_so_long(stage: Stage):
+    first, second = stage.release(1), stage.release(2)
+    await promote(stage, first)
+    stage.vllms[URLS[1]].refuse = second
+    await promote(stage, second)
+    stage.now += PATIENCE_SECONDS
+    await stage.reconciler.step()
+    with stage.router.route("somebody") as route:
+        assert route.release == second
+    assert not stage.router.fleet.replicas[URLS[1]].holds(f"{second}.global")
+
+
+async def test_two_servers_that_load_one_release_at_once_both_have_it(database: Database, stage: Stage, tmp_path: Path):
+    other = Stage(database, tmp_path)
+    digest = stage.release(1)
+    other.source.folders, other.vllms = stage.source.folders, stage.vllms
+    stage.ledger.start(digest, Plan((100.0,)), WHO, "")
+    await asyncio.gather(stage.reconciler.step(), other.reconciler.step())
+    for server in (stage, other):
+        assert server.reconciler.faults == {}
+        assert server.router.fleet.routable == {digest}
 
 
 async def test_a_corrupt_release_is_told_and_changes_nothing_for_the_live_one(stage: Stage):

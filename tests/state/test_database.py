@@ -48,7 +48,7 @@ def test_processes_that_start_together_make_it_once(database_url):
     starting = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(process.communicate(timeout=60)[1], process.returncode) for process in starting] == [("", 0)] * 3
     with Database.of(Settings(database_url=database_url)) as database, database.read() as session:
-        assert session.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0003"]
+        assert session.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0004"]
 
 
 def test_opening_again_keeps_what_is_there(database_url):

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 HELP = """\
 Say what you feel like watching, then go on: "something older", "less violent", "why the second one?"
-/like 1, /dislike 1, /seen 1, or /like and /dislike of all: your verdict, of which the server learns no item
-/undo  take the last verdict back      /new   begin a new conversation
-/quit  leave, also Ctrl-D              Ctrl-C stops a reply, twice leaves       /help  show this"""
+/like 2, /dislike 2, /seen 2           your verdict on number 2; /like and /dislike alone: on all of them
+/undo  take the last verdict back      the server learns "accepted" or "rejected", never of what
+/new   begin a new conversation        /help  show this
+/quit  leave, also Ctrl-D              Ctrl-C stops a reply, twice leaves"""
 KEPT = "Kept on this device alone, in {path}: --no-keep turns that off, `sotto device delete` deletes it.\n"
 NOT_KEPT = "Nothing of this conversation is kept.\n"
 JUDGING: dict[str, Verdict] = {"/like": "liked", "/dislike": "disliked", "/seen": "seen"}

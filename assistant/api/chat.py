@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 
 from assistant.api import examples, tools
 from assistant.api.deps import MODEL, ServingDep
@@ -65,14 +66,11 @@ async def create_chat_completion(body: ChatRequest, request: Request, serving: S
         turn = turn_request(body)
         spoken = answered(request, serving, turn, user=body.user, cohort=body.cohort, personal=body.soft_prompt)
         stream = serving.metrics.watched(spoken)
-    trace = bool(body.trace)
     if not body.stream:
-        return await unless_gone(request, _whole(stream, body.calls, trace=trace))
+        return await unless_gone(request, _whole(stream, body))
     # What goes wrong before the first event is an ordinary error with its own status.
     first = await unless_gone(request, _next(stream))
-    include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = _Chunks(body.calls, include_usage=include_usage, trace=trace)
-    frames = _frames(first, stream, chunks, request.state.request_id)
+    frames = _frames(first, stream, _Chunks(body), request.state.request_id)
     return TurnStream(frames, stream)
 
 
@@ -98,7 +96,7 @@ def _conversation(messages: list[Message]) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(roles.get(message.role, message.role), message.content) for message in said)
 
 
-async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode, *, trace: bool) -> ChatCompletion:
+async def _whole(stream: AsyncGenerator[Event | None], body: ChatRequest) -> ChatCompletion:
     plan, done, pieces = None, None, []
     async with aclosing(stream):
         async for event in stream:
@@ -112,7 +110,7 @@ async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode, *, trace
     if plan is None or done is None:
         raise RuntimeError("the dialogue ended without a plan or an end")
     additions = _additions(plan)
-    call = _call(plan, calls)
+    call = _call(plan, body.calls)
     message = ReplyMessage(content="".join(pieces), tool_calls=None if call is None else (call,), **additions)
     return ChatCompletion(
         id=_completion_id(),
@@ -120,8 +118,8 @@ async def _whole(stream: AsyncGenerator[Event | None], calls: ToolMode, *, trace
         model=MODEL,
         choices=(Choice(message=message, finish_reason=_finish_reason(done, call)),),
         usage=TokenUsage.of(done.usage),
-        trace=done.trace if trace else None,
         **additions,
+        **_asked(done, body),
     )
 
 
@@ -147,12 +145,12 @@ async def _next(stream: AsyncGenerator[Event | None]) -> Event | None:
 
 
 class _Chunks:
-    """Writes a turn's events as the frames of one completion."""
+    """Writes a turn's events as the frames of the completion that ``body`` asked for."""
 
-    def __init__(self, calls: ToolMode, *, include_usage: bool, trace: bool) -> None:
-        self._calls = calls
+    def __init__(self, body: ChatRequest) -> None:
+        self._body = body
         self._call: ToolCall | None = None
-        self._trace = trace
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
         self._usage = {"usage": None} if include_usage else {}
         self._head = {
             "id": _completion_id(),
@@ -166,7 +164,7 @@ class _Chunks:
         match event:
             case Plan():
                 extra = Grounding(**_additions(event)).model_dump(mode="json")
-                self._call = _call(event, self._calls)
+                self._call = _call(event, self._body.calls)
                 return [self._chunk({"role": "assistant", "content": ""}), self._chunk(extra, extra=extra)]
             case Text():
                 return [self._chunk({"content": event.text})]
@@ -174,11 +172,11 @@ class _Chunks:
                 called = [] if self._call is None else [{"index": 0, **self._call.model_dump()}]
                 frames = [self._chunk({"tool_calls": called})] if called else []
                 reason = _finish_reason(event, self._call)
-                traced = {"trace": event.trace.model_dump(mode="json")} if self._trace else {}
+                asked = {name: one.model_dump(mode="json") for name, one in _asked(event, self._body).items()}
                 if not self._usage:
-                    return [*frames, self._chunk({}, finish_reason=reason, extra=traced)]
+                    return [*frames, self._chunk({}, finish_reason=reason, extra=asked)]
                 usage = TokenUsage.of(event.usage).model_dump()
-                last = _frame({**self._head, **traced, "choices": [], "usage": usage})
+                last = _frame({**self._head, **asked, "choices": [], "usage": usage})
                 return [*frames, self._chunk({}, finish_reason=reason), last]
             case None:
                 return [_HEARTBEAT]
@@ -197,6 +195,12 @@ def _additions(plan: Plan) -> dict[str, Any]:
         "recommendation_id": plan.recommendation_id,
         "wish": plan.wish,
     }
+
+
+def _asked(done: Done, body: ChatRequest) -> dict[str, BaseModel]:
+    """What ``body`` asks to be told at the end, of what there is."""
+    told = {"trace": done.trace if body.trace else None, "lesson": done.lesson if body.lesson else None}
+    return {name: one for name, one in told.items() if one is not None}
 
 
 def _call(plan: Plan, calls: ToolMode) -> ToolCall | None:

@@ -17,6 +17,8 @@ from assistant.api.schemas import (
     Asker,
     CohortName,
     Grounding,
+    LessonAsked,
+    LessonTold,
     ModelName,
     PersonalPrompt,
     TokenUsage,
@@ -54,6 +56,7 @@ class WishedRequest(BaseModel):
     cohort: CohortName = None
     soft_prompt: PersonalPrompt = None
     trace: TraceAsked = False
+    lesson: LessonAsked = False
 
     _nulls = model_validator(mode="before")(without_nulls)
 
@@ -78,6 +81,7 @@ class Recommended(Grounding):
     relaxed: tuple[str, ...]
     usage: TokenUsage
     trace: TraceTold = None
+    lesson: LessonTold = None
 
 
 @router.post(
@@ -101,6 +105,7 @@ async def recommend(body: WishedRequest, request: Request, serving: ServingDep) 
         relaxed=plan.relaxed,
         usage=TokenUsage.of(done.usage),
         trace=done.trace if body.trace else None,
+        lesson=done.lesson if body.lesson else None,
     )
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 
 from assistant.api import examples
 from assistant.api.tools import NAME, PastToolCall, Tool, ToolCall, ToolChoice, ToolMode, offered
-from assistant.dialogue.types import Adapter, FinishReason, Recommendation, Trace, Usage
+from assistant.dialogue.types import Adapter, FinishReason, Lesson, Recommendation, Trace, Usage
 from assistant.engine.soft_prompts import MOST_TOKENS
 from retrieval.wish import Wish
 
@@ -72,6 +72,10 @@ PersonalPrompt = Annotated[
 ]
 TraceAsked = Annotated[bool | None, Field(description="Adds what each stage took; never a word of the text.")]
 TraceTold = Annotated[Trace | None, Field(exclude_if=lambda trace: trace is None)]
+LessonAsked = Annotated[
+    bool | None, Field(description="Adds what the person's own device can learn from; the server keeps nothing of it.")
+]
+LessonTold = Annotated[Lesson | None, Field(exclude_if=lambda lesson: lesson is None)]
 
 
 class Message(BaseModel):
@@ -97,6 +101,7 @@ class ChatRequest(BaseModel):
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     wish: Annotated[Wish | None, Field(description="The wish of the last answer, to build on it.")] = None
     trace: TraceAsked = False
+    lesson: LessonAsked = False
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int | None, Field(description="Must be 1.")] = 1
@@ -203,3 +208,4 @@ class ChatCompletion(Grounding):
     choices: tuple[Choice]
     usage: TokenUsage
     trace: TraceTold = None
+    lesson: LessonTold = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import closing
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unicodedata import category
 
@@ -14,17 +16,26 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
+from assistant.cli.device_personal import Home, home_of, rows, with_soft_prompt
 from assistant.settings import Settings
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
-    from assistant.cli.conversation import Conversation
+    from assistant.cli.conversation import Conversation, Reply
+    from assistant.cli.keeping import Keeper
+    from assistant.cli.verdicts import Verdicts
+    from federation.device.base import Verdict
 
 HELP = """\
 Say what you feel like watching, then go on: "something older", "less violent", "why the second one?"
-/new   begin a new conversation     /help  show this
-/quit  leave, also Ctrl-D           Ctrl-C stops a reply, twice leaves"""
+/like 2, /dislike 2, /seen 2           your verdict on number 2; /like and /dislike alone: on all of them
+/undo  take the last verdict back      the server learns "accepted" or "rejected", never of what
+/new   begin a new conversation        /help  show this
+/quit  leave, also Ctrl-D              Ctrl-C stops a reply, twice leaves"""
+KEPT = "Kept on this device alone, in {path}: --no-keep turns that off, `sotto device delete` deletes it.\n"
+NOT_KEPT = "Nothing of this conversation is kept.\n"
+JUDGING: dict[str, Verdict] = {"/like": "liked", "/dislike": "disliked", "/seen": "seen"}
 CAST_SHOWN = 3
 INTERRUPTED = 130
 
@@ -42,24 +53,37 @@ def command(
         str | None,
         typer.Option(envvar="SOTTO_API_KEY", help="API key, where the server asks for one; better in the variable."),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="Keep a conversation in this device's private store, or not.")
+    ] = True,
+    personal: Annotated[
+        bool,
+        typer.Option("--personal", help="Send this device's personal soft prompt, and its cohort, with each message."),
+    ] = False,
+    home: Home = None,
 ) -> None:
     """Talk to Sotto in the terminal.
 
     Without MESSAGE on a terminal it is a conversation; else it answers MESSAGE, or what is piped in, and leaves.
-    The conversation is kept in memory only.
+    A conversation is kept in this device's private store (`sotto device`), a single message nowhere.
     """
-    from assistant.cli.conversation import Conversation, ConversationError
+    from assistant.cli.conversation import Conversation, ConversationError, Reply
+    from assistant.cli.keeping import Keeper
 
     single = _single(message, as_json=as_json)
+    keeper = Keeper(home_of(home) if keep and single is None else None, _complain)
+    extra = _own(home) if personal else {}
     try:
-        conversation = Conversation(url or f"http://127.0.0.1:{Settings().port}", api_key)
+        conversation = Conversation(
+            url or f"http://127.0.0.1:{Settings().port}", api_key, {**extra, "lesson": keeper.path is not None}
+        )
         try:
             if single is None:
-                _converse(conversation)
+                _converse(conversation, keeper)
             elif as_json:
                 typer.echo(json.dumps(conversation.ask(single), ensure_ascii=False, indent=2))
             else:
-                _answer(conversation, single)
+                _answer(conversation, single, Reply())
         finally:
             conversation.close()
     except ConversationError as error:
@@ -81,25 +105,37 @@ def _single(message: str | None, *, as_json: bool) -> str | None:
     return text
 
 
-def _converse(conversation: Conversation) -> None:
+def _own(home: Path | None) -> dict[str, Any]:
+    """What a request takes along of the person's own pair: its soft prompt, and the cohort that it stands on."""
+    own = with_soft_prompt(home)
+    return {"soft_prompt": rows(own), "cohort": own.ground.cohort}
+
+
+def _converse(conversation: Conversation, keeper: Keeper) -> None:
     """Reads and answers messages until the person leaves."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import InMemoryHistory
 
+    from assistant.cli.verdicts import Verdicts
+
     session: PromptSession[str] = PromptSession("› ", history=InMemoryHistory())
-    output.print(HELP, style="dim", markup=False)
+    verdicts = Verdicts(conversation, keeper)
+    _say(KEPT.format(path=keeper.path) if keeper.path else NOT_KEPT)
+    _say(HELP)
     interrupted = False
     while (text := _read(session, leaving=interrupted)) is not None:
         interrupted = False
         if text in ("/quit", "/exit"):
             return
         if text == "/new":
-            conversation.clear()
-            output.print("A new conversation.", style="dim")
+            conversation.begin()
+            keeper.begin()
+            verdicts.begin()
+            _say("A new conversation.")
         elif text.startswith("/"):
-            output.print(HELP, style="dim", markup=False)
+            interrupted = not _command(verdicts, text)
         elif text:
-            interrupted = not _turn(conversation, text)
+            interrupted = not _turn(conversation, keeper, verdicts, text)
 
 
 def _read(session: PromptSession[str], *, leaving: bool) -> str | None:
@@ -113,28 +149,49 @@ def _read(session: PromptSession[str], *, leaving: bool) -> str | None:
             if leaving:
                 return None
             leaving = True
-            output.print("Ctrl-C again leaves, or Ctrl-D.", style="dim")
+            _say("Ctrl-C again leaves, or Ctrl-D.")
 
 
-def _turn(conversation: Conversation, text: str) -> bool:
-    """Answers one message of a conversation; False when Ctrl-C stopped the reply."""
-    from assistant.cli.conversation import ConversationError
+def _turn(conversation: Conversation, keeper: Keeper, verdicts: Verdicts, text: str) -> bool:
+    """Answers one message of a conversation, and keeps what was said; False when Ctrl-C stopped the reply."""
+    from assistant.cli.conversation import ConversationError, Reply
 
+    reply, at, stopped = Reply(), time.time(), False
     try:
-        _answer(conversation, text)
+        _answer(conversation, text, reply)
     except ConversationError as error:
         _complain(error)
     except KeyboardInterrupt:
-        output.print("\nStopped. Ctrl-C again leaves.", style="dim")
+        _say("\nStopped. Ctrl-C again leaves.")
+        stopped = True
+    if reply.complete or stopped:  # else nothing counts as said
+        keeper.turn(text, at, reply)
+    verdicts.show(reply)
+    return not stopped
+
+
+def _command(verdicts: Verdicts, text: str) -> bool:
+    """Does what a line that begins with a slash says; False when Ctrl-C stopped it."""
+    from assistant.cli.verdicts import VerdictError
+
+    name, _, number = text.partition(" ")
+    try:
+        if name in JUDGING:
+            _say(verdicts.give(JUDGING[name], number.strip()))
+        elif name == "/undo":
+            _say(verdicts.undo())
+        else:
+            _say(HELP)
+    except VerdictError as error:
+        _complain(error)
+    except KeyboardInterrupt:
+        _say("Stopped. Ctrl-C again leaves.")
         return False
     return True
 
 
-def _answer(conversation: Conversation, text: str) -> None:
-    """Prints the reply as it comes, then a card for each recommended item."""
-    from assistant.cli.conversation import Reply
-
-    reply = Reply()
+def _answer(conversation: Conversation, text: str, reply: Reply) -> None:
+    """Prints the reply as it comes, then a card for each recommended item; ``reply`` is filled meanwhile."""
     with closing(conversation.stream(text, reply)) as pieces:
         with output.status("Looking for what fits"):
             first = next(pieces, "")
@@ -175,5 +232,9 @@ def printable(text: str) -> str:
     return "".join(character for character in text if character in "\n\t" or category(character) != "Cc")
 
 
-def _complain(error: Exception) -> None:
+def _say(text: str) -> None:
+    output.print(Text(printable(text), style="dim"), soft_wrap=True)
+
+
+def _complain(error: Exception | str) -> None:
     errors.print(Text(printable(str(error)), style="red"), soft_wrap=True)

@@ -6,7 +6,7 @@ The server keeps nothing between turns: this keeps what was said and the wish, i
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +17,12 @@ import httpx
 from assistant.access.loopback import is_loopback
 
 CHAT_ROUTE = "/v1/chat/completions"
+FEEDBACK_ROUTE = "/v1/feedback"
 MODEL = "sotto"
 CONNECT_SECONDS = 5.0
 # The server sends a heartbeat every ten seconds.
 SILENCE_SECONDS = 60.0
+FEEDBACK_SECONDS = 10.0
 
 
 class ConversationError(Exception):
@@ -29,20 +31,25 @@ class ConversationError(Exception):
 
 @dataclass
 class Reply:
-    """What has come of a reply so far; ``recommendations`` as the server sent them."""
+    """What has come of a reply so far, as the server sent it; ``complete`` once all of it has."""
 
     text: str = ""
     recommendations: list[dict[str, Any]] = field(default_factory=list)
+    recommendation_id: str | None = None
+    wish: dict[str, Any] | None = None
+    lesson: dict[str, Any] | None = None
+    complete: bool = False
 
 
 class Conversation:
     """What was said so far, and the connection to the server at ``url``. Close it at the end.
 
-    ``api_key`` is sent along where the server asks for one.
+    ``api_key`` is sent along where the server asks for one. Each message's request has the fields ``extra`` too.
     """
 
-    def __init__(self, url: str, api_key: str | None = None) -> None:
+    def __init__(self, url: str, api_key: str | None = None, extra: Mapping[str, Any] | None = None) -> None:
         self.url = url.rstrip("/")
+        self._extra = dict(extra or {})
         self._messages: list[dict[str, str]] = []
         self._wish: dict[str, Any] | None = None
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
@@ -57,8 +64,8 @@ class Conversation:
         """Closes the connection."""
         self._client.close()
 
-    def clear(self) -> None:
-        """Forgets what was said."""
+    def begin(self) -> None:
+        """Forgets what was said: another conversation begins."""
         self._messages.clear()
         self._wish = None
 
@@ -77,25 +84,27 @@ class Conversation:
         Closing the iterator, or an exception where it is read, stops the model; what came by then counts as said.
         Raises ConversationError, and then nothing counts as said.
         """
-        wish, finished = self._wish, False
+        reply.wish = self._wish
         try:
             with closing(self._chunks(message)) as chunks:
                 for chunk in chunks:
                     if "recommendations" in chunk:
-                        reply.recommendations, wish = chunk["recommendations"], chunk["wish"]
+                        reply.recommendations, reply.wish = chunk["recommendations"], chunk["wish"]
+                        reply.recommendation_id = chunk["recommendation_id"]
                     choice = chunk["choices"][0]
-                    finished = finished or choice["finish_reason"] is not None
+                    if choice["finish_reason"] is not None:
+                        reply.complete, reply.lesson = True, chunk.get("lesson")
                     if text := choice["delta"].get("content"):
                         reply.text += text
                         yield text
         except ConversationError:
             raise
         except BaseException:
-            self._remember(message, reply.text, wish)
+            self._remember(message, reply.text, reply.wish)
             raise
-        if not finished:
+        if not reply.complete:
             raise ConversationError("The connection broke off before the reply was complete. Send the message again.")
-        self._remember(message, reply.text, wish)
+        self._remember(message, reply.text, reply.wish)
 
     def item(self, item_id: str) -> dict[str, Any]:
         """The record of an item. Raises ConversationError."""
@@ -103,9 +112,16 @@ class Conversation:
             response = self._client.get(f"/v1/items/{quote(item_id, safe='')}")
         return self._checked(response)
 
+    def judge(self, recommendation_id: str, verdict: str) -> None:
+        """Tells the server what became of a recommendation: accepted, rejected or withdrawn. ConversationError."""
+        feedback = {"recommendation_id": recommendation_id, "verdict": verdict}
+        with self._reaching():
+            response = self._client.post(FEEDBACK_ROUTE, json=feedback, timeout=FEEDBACK_SECONDS)
+        self._checked(response)
+
     def _request(self, message: str, *, stream: bool) -> dict[str, Any]:
         messages = [*self._messages, {"role": "user", "content": message}]
-        return {"model": MODEL, "messages": messages, "wish": self._wish, "stream": stream}
+        return {"model": MODEL, "messages": messages, "wish": self._wish, "stream": stream, **self._extra}
 
     def _remember(self, message: str, reply: str, wish: dict[str, Any] | None) -> None:
         self._messages.append({"role": "user", "content": message})
@@ -155,5 +171,5 @@ class Conversation:
             raise ConversationError(f"{self.url} is no address: it must begin with http:// or https://.") from error
         except httpx.TransportError as error:
             raise ConversationError(
-                f"The connection to {self.url} broke off ({type(error).__name__}). Send the message again."
+                f"The connection to {self.url} broke off ({type(error).__name__}). Try again."
             ) from error

@@ -81,16 +81,9 @@ def tune(
 
 def prompt(as_json: Json = False, home: Home = None) -> None:
     """Write the personal soft prompt as the numbers that a chat request takes as `soft_prompt`."""
-    from federation.tensors import SOFT_PROMPT
-
-    with _told():
-        personal = _kept(home)
-        if not personal.tokens:
-            raise failure("The personal pair has no soft prompt: train one with `sotto device tune --soft-prompt 4`.")
-    if not personal.prompt_loss < personal.without:
-        typer.echo("sotto: without the personal LoRA, this soft prompt ranks no better than none.", err=True)
+    personal = with_soft_prompt(home)
     if as_json:
-        print_json({"soft_prompt": personal.tensors[SOFT_PROMPT].tolist()})
+        print_json({"soft_prompt": rows(personal)})
     else:
         print_facts({**facts(_about(personal)), "numbers": "`sotto device prompt --json`, for a request's soft_prompt"})
 
@@ -156,6 +149,25 @@ def facts(about: Mapping[str, Any] | None) -> dict[str, str]:
         "validation loss": f"{about['loss']:.3f} with it, {about['without']:.3f} without, "
         f"{about['prompt_loss']:.3f} with its soft prompt alone",
     }
+
+
+def with_soft_prompt(home: Path | None) -> Personal:
+    """The personal pair in ``home``, told where its soft prompt is of no use alone; failure where it has none."""
+    with _told():
+        personal = _kept(home)
+        if not personal.tokens:
+            raise failure("The personal pair has no soft prompt: train one with `sotto device tune --soft-prompt 4`.")
+    if not personal.prompt_loss < personal.without:
+        typer.echo("sotto: without the personal LoRA, this soft prompt ranks no better than none.", err=True)
+    return personal
+
+
+def rows(personal: Personal) -> list[list[float]]:
+    """The soft prompt of ``personal``, as a chat request takes it."""
+    from federation.tensors import SOFT_PROMPT
+
+    numbers: list[list[float]] = personal.tensors[SOFT_PROMPT].tolist()
+    return numbers
 
 
 def forget(home: Path) -> bool:

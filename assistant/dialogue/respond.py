@@ -32,16 +32,25 @@ class Brief:
     liked: tuple[str, ...] = ()
     missing: str = ""
 
+    @property
+    def slots(self) -> Slots:
+        """The slots that the reply may hold."""
+        return Slots(self.items, self.wish, self.liked, self.missing)
+
 
 @dataclass
 class Outcome:
-    """How the reply went, filled in while it streams. ``token_at`` is when its first token came, by `perf_counter`."""
+    """How the reply went, filled in while it streams. ``token_at`` is when its first token came, by `perf_counter`.
+
+    ``written`` is the text of the whole reply with its slots, once all of it is the model's own.
+    """
 
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason = "stop"
     objections: list[Objection] = field(default_factory=list)
     calls: int = 0
     token_at: float | None = None
+    written: str | None = None
 
     @property
     def effort(self) -> Effort:
@@ -61,7 +70,7 @@ class Responder:
         At a sentence that does not hold, generation begins again behind the last good one with another seed, at
         most `TRIES` times in all. If nothing good comes, the items are named plainly, where the limit has room for it.
         """
-        slots = Slots(brief.items, brief.wish, brief.liked, brief.missing)
+        slots = brief.slots
         verifier = Verifier(slots, self._vocabulary, brief.message)
         prompt = encode(
             self._tokenizer,
@@ -86,8 +95,11 @@ class Responder:
                     said += sentence
                     yield slots.fill(sentence)
             if len(outcome.objections) == faults and said.strip():
+                outcome.written = said
                 return
-        if not said.strip() or (brief.items and not slots.numbers(said)):
+        if said.strip() and (not brief.items or slots.numbers(said)):
+            outcome.written = said
+        else:
             plain = plain_reply(brief)
             fits = self._count(said) + self._count(plain) <= request.max_tokens
             outcome.finish_reason = "stop" if fits else "length"

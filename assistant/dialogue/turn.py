@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +28,8 @@ from assistant.dialogue.types import (
     ChatMessage,
     Done,
     Event,
+    Lesson,
+    LessonReply,
     Plan,
     Recommendation,
     Shadow,
@@ -73,6 +75,11 @@ class Turn:
         if self.reading is None:
             raise RuntimeError("the turn has not been understood yet")
         return self.reading
+
+    @property
+    def recommended(self) -> tuple[Ranked, ...]:
+        """The best of what was ranked: as many as were wished for."""
+        return self.ranked[: self.read.wish.count]
 
     def after(self, stage: Stage, started: float, effort: Effort | None = None, **found: Any) -> Turn:
         """This turn with what ``stage``, begun at ``started``, has ``found``."""
@@ -131,7 +138,7 @@ class Assistant:
             first_text=_since(began, text_at),
             stages=stages,
         )
-        yield Done(outcome.finish_reason, _usage(stages), trace)
+        yield Done(outcome.finish_reason, _usage(stages), trace, _lesson(turn, brief, outcome))
 
     async def recommend(self, request: WishRequest) -> tuple[Plan, Done]:
         """What is recommended for a wish that needs no understanding: the same choice as in a turn, without a reply."""
@@ -140,9 +147,10 @@ class Assistant:
         asked = TurnRequest((), request.model, wish, seed=request.seed, voice=request.voice)
         turn = await self._choose.ainvoke(Turn(asked, Reading.of(wish, request.exclude)))
         async with self._shadowed(turn):
-            plan = self._plan(turn, self._brief(turn))
+            brief = self._brief(turn)
+            plan = self._plan(turn, brief)
         trace = Trace(seconds=round(time.perf_counter() - began, 6), stages=turn.stages)
-        return plan, Done("stop", _usage(turn.stages), trace)
+        return plan, Done("stop", _usage(turn.stages), trace, _lesson(turn, brief, Outcome()))
 
     async def _understand(self, turn: Turn) -> Turn:
         started = time.perf_counter()
@@ -169,11 +177,10 @@ class Assistant:
         return turn.after("rank", started, effort, ranked=ranked)
 
     async def _ranked(self, turn: Turn, voice: Voice) -> tuple[tuple[Ranked, ...], Effort]:
-        """What ``voice`` recommends of the turn's candidates, best first, and what that took."""
+        """The turn's candidates as ``voice`` ranks them, best first, and what that took."""
         wish = turn.read.wish
         history = self._library.catalogue.many(wish.like[-MAX_HISTORY:])
-        ranked, effort = await self._ranker.rank(wish, history, turn.candidates, voice, turn.request.seed or 0)
-        return ranked[: wish.count], effort
+        return await self._ranker.rank(wish, history, turn.candidates, voice, turn.request.seed or 0)
 
     @asynccontextmanager
     async def _shadowed(self, turn: Turn) -> AsyncIterator[None]:
@@ -191,13 +198,13 @@ class Assistant:
 
     async def _choose_in(self, shadow: Shadow, turn: Turn) -> None:
         started = time.perf_counter()
-        heard = tuple(one.item.id for one in turn.ranked)
+        heard = _ids(turn.recommended)
         try:
             ranked, _ = await self._ranked(turn, shadow.voice)
         except EngineError:
             shadow.note(heard, (), None)
         else:
-            shadow.note(heard, tuple(one.item.id for one in ranked), time.perf_counter() - started)
+            shadow.note(heard, _ids(replace(turn, ranked=ranked).recommended), time.perf_counter() - started)
 
     def _asks_back(self, reading: Reading) -> bool:
         """True when there is nothing to go on yet: the first reply to an empty wish is a question.
@@ -208,7 +215,7 @@ class Assistant:
 
     def _brief(self, turn: Turn) -> Brief:
         reading = turn.read
-        items = tuple(one.item for one in turn.ranked)
+        items = tuple(one.item for one in turn.recommended)
         task, spoken = self._task(turn, items)
         wish = reading.before if task == "why" else reading.wish
         liked = tuple(item.label for item in self._library.catalogue.many(wish.like[-3:]))
@@ -248,7 +255,7 @@ class Assistant:
                 score=round(one.score, 4),
                 reason=reason(turn.read.wish, one.item, brief.liked),
             )
-            for rank, one in enumerate(turn.ranked, 1)
+            for rank, one in enumerate(turn.recommended, 1)
         )
         voice = turn.request.speaker
         identity = voice.recommendation_id() if recommendations else None
@@ -258,6 +265,27 @@ class Assistant:
 def _since(began: float, at: float | None) -> float | None:
     """Seconds from ``began`` to ``at``, where that came."""
     return None if at is None else round(at - began, 6)
+
+
+def _ids(ranked: Iterable[Ranked]) -> tuple[str, ...]:
+    return tuple(one.item.id for one in ranked)
+
+
+def _lesson(turn: Turn, brief: Brief, outcome: Outcome) -> Lesson | None:
+    """What a device can learn from in ``turn``, whose reply to ``brief`` went as ``outcome`` says."""
+    if not turn.ranked:
+        return None
+    reply = None
+    if outcome.written is not None and outcome.finish_reason == "stop":
+        reply = LessonReply(
+            task=brief.task,
+            message=brief.message,
+            text=outcome.written,
+            liked=brief.liked,
+            missing=brief.missing,
+            slots=brief.slots.given,
+        )
+    return Lesson(candidates=_ids(turn.ranked), reply=reply)
 
 
 def _usage(stages: tuple[StageTrace, ...]) -> Usage:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from assistant.engine.soft_prompts import SoftPrompt
 from retrieval.item import Item
@@ -201,13 +201,43 @@ class Trace(BaseModel):
         return {one.stage: one.seconds for one in self.stages}
 
 
+class LessonReply(BaseModel):
+    """A reply as the model wrote it, and what its prompt was told: the arguments of `prompts.build.respond_messages`.
+
+    ``text`` still has its slots (``[1]`` and no title); what did not hold and was not shown is no part of it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    task: Task
+    message: Annotated[str, Field(repr=False)]
+    text: Annotated[str, Field(repr=False)]
+    liked: Annotated[tuple[str, ...], Field(repr=False)] = ()
+    missing: Annotated[str, Field(repr=False)] = ""
+    slots: tuple[str, ...] = ()
+
+
+class Lesson(BaseModel):
+    """What a person's own device can learn from in a turn that recommends; the server keeps nothing of it.
+
+    ``candidates`` are the ids of all that was ranked, best first, those not recommended too. ``reply`` is None where
+    the model did not write it, or where it was cut: by its limit, or before a stop.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    candidates: tuple[str, ...]
+    reply: LessonReply | None = None
+
+
 @dataclass(frozen=True)
 class Done:
-    """Last event of a turn."""
+    """Last event of a turn; ``lesson`` is None when nothing was recommended."""
 
     finish_reason: FinishReason
     usage: Usage
     trace: Trace = field(default_factory=Trace)
+    lesson: Lesson | None = None
 
 
 Event = Plan | Text | Done

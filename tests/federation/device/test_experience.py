@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from assistant.dialogue.respond import Brief, Outcome, Responder
-from assistant.dialogue.slots import Slots
 from assistant.dialogue.types import TurnRequest
 from federation.device.base import Event
 from federation.device.examples import ReplyExample, choices
@@ -116,8 +115,7 @@ async def test_the_device_s_respond_prompt_and_the_server_s_are_the_same_tokens(
     engine = ScriptedEngine(lambda _: "", ["[1] may suit you."])
     responder = Responder(engine, tokenizer, VOCABULARY)
     assert [one async for one in responder.stream(brief, TurnRequest((), "sotto"), Outcome())]
-    slots = Slots(brief.items, brief.wish, brief.liked, brief.missing).given
-    told = Reply(brief.task, brief.message, "[1] may suit you.", brief.liked, brief.missing, slots)
+    told = Reply(brief.task, brief.message, "[1] may suit you.", brief.liked, brief.missing, brief.slots.given)
     device = ReplyExample(brief.wish, brief.items, told)
     assert "".join(map(chr, device.prompt(tokenizer))) == engine.prompts[0]
     assert device.written(tokenizer) == [ord(one) for one in told.text]

@@ -17,7 +17,7 @@ run: setup ## Set up, then start Sotto in the foreground (stop it with Ctrl-C)
 	@exec "$(BIN)/sotto" up $(ARGS)
 
 test: setup-dev ## Set up, then run the tests
-	@exec "$(BIN)/python" -m pytest $(ARGS)
+	@exec "$(BIN)/python" -m pytest -n logical --maxprocesses 4 --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## Lint, format, types, import rule
 	@"$(BIN)/ruff" check .

@@ -21,6 +21,9 @@ import pytest
 from tests.postgres import Cluster, running
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
     from assistant.state.database import Database
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +102,27 @@ ABSENT = {
         None if importlib.util.find_spec("vllm") else "vLLM is not installed (pip install sotto-rec[cpu])"
     ),
 }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts what takes longest first."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Where several processes share the tests, one takes those of tests/engine, so that they share a vLLM; the others
+    are handed out by the file, so that a file's fixtures are made once.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "engine" if file.startswith("tests/engine/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -101,7 +101,7 @@ function Problem({ error, canRetry, onRetry, onClear }) {
 
 function KeyForm({ error, canRetry, onRetry }) {
   const box = useRef(null);
-  useEffect(() => box.current?.focus(), []);
+  useLayoutEffect(() => box.current?.focus(), []);
   const keep = (event) => {
     event.preventDefault();
     const key = box.current.value.trim();
@@ -131,8 +131,9 @@ export function Composer({ busy, onSend, onStop }) {
     box.current.style.height = "auto";
     box.current.style.height = `${box.current.scrollHeight}px`;
   }, [text]);
-  useEffect(() => {
-    if (!busy) box.current.focus();
+  useLayoutEffect(() => {
+    // Never taken from what the person is at, such as the key that is asked for.
+    if (!busy && document.activeElement === document.body) box.current.focus();
   }, [busy]);
 
   const send = (event) => {

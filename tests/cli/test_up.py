@@ -104,7 +104,6 @@ def test_runs_until_told_to_stop_and_leaves_nothing(tmp_path: Path, bare_model: 
         assert len(children) == 3
         assert run.stop(how) == 0
         assert gone(children)
-        assert "Engine: loading the model (" in run.errors
         assert "Engine: ready (" in run.errors
         assert "Traceback" not in run.errors
 

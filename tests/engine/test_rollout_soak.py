@@ -22,5 +22,5 @@ async def test_releases_come_and_go_under_streams_and_a_replica_dies(tmp_path: P
     assert report.outcomes["right"] > 30
     assert report.rollouts > 3
     assert report.restarts > 1
-    assert report.kills > 1
+    assert report.kills > 0
     assert len(report.releases) > 2, "several releases answered"

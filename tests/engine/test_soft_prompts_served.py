@@ -39,8 +39,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 WISH = {"wish": {"genres": ["drama"]}, "count": 10, "seed": 1}
 MESSAGES = [{"role": "user", "content": "A slow drama like Solaris"}]
-# Few tokens: under random weights a reply never holds, and would be written to its limit again and again.
-CHAT = {"model": "sotto", "messages": MESSAGES, "temperature": 0, "max_tokens": 16}
+# Few tokens: under random weights a reply never holds, and is drawn anew, with the seed, to its limit each time.
+CHAT = {"model": "sotto", "messages": MESSAGES, "temperature": 0, "seed": 1, "max_tokens": 16}
 # Of numbers that occur nowhere else, so that they would be found in a log.
 PERSONAL = np.random.default_rng(1).normal(0, 0.5, (8, 256)).round(9).tolist()
 

@@ -195,6 +195,7 @@ def test_a_key_is_asked_for_once_and_forgotten_with_the_tab(browser):
         opened.say("Something like Alien")
         alert = page.get_by_role("alert")
         expect(alert).to_contain_text("asks for an API key")
+        expect(page.get_by_label("API key")).to_be_focused()
         page.get_by_label("API key").fill("sk-sotto-wrong")
         opened.button("Use this key").click()
         expect(alert).to_contain_text("does not take this API key")

@@ -101,7 +101,7 @@ def test_a_pair_on_a_release_names_it_and_is_one_adapter_with_it(home: Path, mod
     shape = LoraShape(2, 4.0)
     shared = random_like(Tuner(model, shape, 1).initial(0), 1, 0.1)
     release = write_release(tmp_path / "release", {"global": shared}, shape, read_base(model))
-    stopped = answer("tune", *SHORT, "--release", tmp_path / "release", "--seconds", 0.001)
+    stopped = answer("tune", *SHORT, "--release", tmp_path / "release", "--seconds", 0.1, "--steps", 10**6)
     assert stopped["personal"] is None
     assert "s are over" in stopped["stopped"]
     said = sotto("tune", *SHORT, "--release", tmp_path / "release").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from assistant.dialogue.edit import Vocabulary
 from assistant.dialogue.effort import Effort
+from assistant.dialogue.grammar import OPENINGS
 from assistant.dialogue.slots import Slots, listed
 from assistant.dialogue.types import FinishReason, Objection, Task, TurnRequest, Usage
 from assistant.dialogue.verify import Sentences, Verifier
@@ -19,6 +21,11 @@ from retrieval.wish import Wish
 
 TRIES = 3
 RETRY_TEMPERATURE = 0.6
+REPEATING = 0.4
+"""Of the replies to a wish, how many may begin by repeating it: left to itself a small model nearly always does."""
+FEW = 2
+OFFERS: frozenset[Task] = frozenset({"recommend", "relaxed"})
+"""The tasks of which every item is to be named."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,11 @@ class Responder:
         """Verified sentences, ready to show.
 
         At a sentence that does not hold, generation begins again behind the last good one with another seed, at
-        most `TRIES` times in all. If nothing good comes, the items are named plainly, where the limit has room for it.
+        most `TRIES` times in all. Items that were to be offered and are not named by then are named plainly, as they
+        are if nothing good comes, where the limit has room for it.
         """
-        slots = brief.slots
-        verifier = Verifier(slots, self._vocabulary, brief.message)
+        slots, offers = brief.slots, brief.task in OFFERS
+        verifier = Verifier(slots, self._vocabulary, brief.message, offers)
         prompt = encode(
             self._tokenizer,
             respond_messages(
@@ -87,7 +95,8 @@ class Responder:
         said = ""
         for attempt in range(TRIES):
             faults = len(outcome.objections)
-            async with aclosing(self._sentences(prompt, said, slots.pattern, request, attempt, outcome)) as sentences:
+            pattern = slots.pattern(() if said else _openings(brief, request, attempt))
+            async with aclosing(self._sentences(prompt, said, pattern, request, attempt, outcome)) as sentences:
                 async for sentence in sentences:
                     if objection := verifier.objection(sentence):
                         outcome.objections.append(objection)
@@ -95,12 +104,11 @@ class Responder:
                     said += sentence
                     yield slots.fill(sentence)
             if len(outcome.objections) == faults and said.strip():
-                outcome.written = said
-                return
-        if said.strip() and (not brief.items or slots.numbers(said)):
+                break
+        plain = _rest(brief, slots, said)
+        if not plain:
             outcome.written = said
         else:
-            plain = plain_reply(brief)
             fits = self._count(said) + self._count(plain) <= request.max_tokens
             outcome.finish_reason = "stop" if fits else "length"
             if fits:
@@ -154,6 +162,28 @@ class Responder:
 
     def _count(self, text: str) -> int:
         return len(self._encode(text))
+
+
+def _openings(brief: Brief, request: TurnRequest, attempt: int) -> Sequence[str]:
+    """Openings of which a reply has to take one: a few drawn ones, for variety; none where it may repeat the wish."""
+    if brief.task != "recommend":
+        return ()
+    drawn = request.seed is None and request.temperature > 0
+    draw = random.Random(None if drawn else f"{request.seed} {attempt} {brief.message}")
+    # What failed to repeat the wish the first time is not asked to again.
+    if attempt == 0 and brief.slots.given and draw.random() < REPEATING:
+        return ()
+    return draw.sample(OPENINGS, FEW)
+
+
+def _rest(brief: Brief, slots: Slots, said: str) -> str:
+    """What is left to say plainly behind ``said``, with its slots: nothing, the items it does not name, or all."""
+    if not said.strip() or (brief.items and not slots.numbers(said)):
+        return plain_reply(brief)
+    left = [item.label for place, item in enumerate(brief.items, 1) if place not in slots.named(said)]
+    if brief.task not in OFFERS or not left:
+        return ""
+    return f"{'' if said[-1].isspace() else ' '}There is also {listed(left)}."
 
 
 def plain_reply(brief: Brief) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from assistant.dialogue.grammar import texts_with
 from retrieval.item import Item
 from retrieval.lexicon import lexicon
 from retrieval.wish import Wish
@@ -64,14 +65,12 @@ class Slots:
         """The slots of the wish and of the liked titles, as they are written."""
         return tuple(f"[{name}]" for name in (*self.of_wish, *(f"T{n}" for n, _ in enumerate(self.liked, 1))))
 
-    @property
-    def pattern(self) -> str:
-        """A regular expression of all texts whose slots stand for something."""
-        names = [name.strip("[]") for name in self.given]
-        for place in range(1, len(self.items) + 1):
-            names += [str(place), *(f"{place}\\.{field}" for field in ITEM_SLOTS if self._values(place, field))]
-        slots = rf"|\[({'|'.join(names)})\]" if names else ""
-        return rf"([^\[\]]{slots})*"
+    def pattern(self, openings: Sequence[str] = ()) -> str:
+        """A regular expression of all texts whose slots stand for something; see `grammar.texts_with`."""
+        places = range(1, len(self.items) + 1)
+        facts = [f"{place}.{field}" for place in places for field in ITEM_SLOTS if self._values(place, field)]
+        wish = [name.strip("[]") for name in self.given]
+        return texts_with(wish, [*map(str, places), *facts], openings)
 
     def fill(self, text: str) -> str:
         """``text`` with every slot replaced; UnknownSlot where one has nothing to stand for."""
@@ -82,6 +81,10 @@ class Slots:
     def numbers(self, text: str) -> set[int]:
         """The places (from 1) of the items whose slots ``text`` holds."""
         return {int(match["number"]) for match in SLOT.finditer(text) if match["number"]}
+
+    def named(self, text: str) -> set[int]:
+        """The places (from 1) of the items whose titles ``text`` holds."""
+        return {int(match["number"]) for match in SLOT.finditer(text) if match["number"] and not match["field"]}
 
     def _text(self, match: re.Match[str]) -> str:
         if match["number"]:

@@ -23,21 +23,13 @@ OWN_WORDS = frozenset({"Sotto", "I'm", "I'd", "I'll", "I've"})
 DENIAL = re.compile(r"\b(not|no|than|rather|hardly|without|instead)\b|n't\b", re.I)
 LONGEST_REPEAT = 3
 MISPLACED = re.compile(
-    r"(?<!from )(?<!in )(?<!of )(?<!to )(?<!with )(?<!^)\[place\]"  # "if you want Belarus"
-    r"|(?<!from )(?<!in )(?<!of )(?<!before )(?<!after )(?<!the )(?<!about )(?<!^)(?<!\")\[years\]"
-    r"|\babout \[years\]"
-    r"|\b(something|an?|the|some|that is|is) \[a_genre\]"
-    r"|\b(want|for|from|in|like|with|try) \[mood\]"  # "if you want funny"
-    r"|\b(for|if you (want|like)) \[T?\d+\] \w+s\b"  # "for Kolya (1996) comes from France, try"
-    r"|\b(something|an?) \[genre\]"
-    r"|\b(from|in|for|like|want|some|to|of) \[\d+\.director\]"
-    r"|\b(from|in|for|want|some|by) \[\d+\.cast\]"
-    r"|(?<!^)(?<!: )(?<!\")\[\d+\.about\]|\[\d+\.about\](?!\.?$|\.? (?-i:[A-Z\[]))"  # a sentence of its own
-    r"|\bwant \[\d+\]"
+    r"\b(for|if you (want|like)) \[T?\d+\] \w+s\b"  # "for Kolya (1996) comes from France, try"
+    r"|^For \[\d+\]|\bthat is \[\d+\]"
+    r"|\[\d+\.about\](?!\.?$|\.? (?-i:[A-Z\[]))"  # a sentence of its own
     r"|(?P<twice>\[(genre|a_genre|mood|place|about|years|missing|T\d+|\d+(\.\w+)?)\]).*(?P=twice)",
     re.I,
 )
-"""A slot where English has no place for it, or the same one twice in a sentence."""
+"""A slot where English has no place for it, as far as `grammar` leaves it open, or the same one twice in a sentence."""
 
 
 @dataclass
@@ -61,19 +53,25 @@ class Sentences:
 
 @dataclass
 class Verifier:
-    """Judges sentences in the order in which they come; remembers which items were spoken of last."""
+    """Judges sentences in the order in which they come; remembers which items were spoken of last.
+
+    A reply that ``offers`` the items names each one before it tells anything of it.
+    """
 
     slots: Slots
     vocabulary: Vocabulary
     message: str
+    offers: bool = False
     _speaking_of: set[int] = field(default_factory=set)
     _said: list[str] = field(default_factory=list)
+    _named: set[int] = field(default_factory=set)
 
     def objection(self, sentence: str) -> Objection | None:
         """Why ``sentence`` may not be shown, or None. Call once a sentence; an accepted one is remembered."""
         reason = self._check(sentence)
         if reason is None:
             self._said.append(_folded(sentence))
+            self._named |= self.slots.named(sentence)
         return reason
 
     def _check(self, sentence: str) -> Objection | None:
@@ -81,7 +79,9 @@ class Verifier:
             self.slots.fill(sentence)
         except UnknownSlot:
             return "unknown_slot"
-        if MISPLACED.search(sentence.strip()):
+        numbers = self.slots.numbers(sentence)
+        unnamed = numbers - self._named - self.slots.named(sentence)
+        if MISPLACED.search(sentence.strip()) or (self.offers and unnamed):
             return "misplaced_slot"
         bare = SLOT.sub(" ", sentence)
         if "[" in bare or "]" in bare or "<|" in bare:
@@ -90,7 +90,6 @@ class Verifier:
             return "repeated_sentence"
         if _loops(bare):
             return "repeated_words"
-        numbers = self.slots.numbers(sentence)
         if numbers:
             self._speaking_of = numbers
         about = [self.slots.items[n - 1] for n in sorted(numbers or self._speaking_of) if n <= len(self.slots.items)]

@@ -70,9 +70,9 @@ def prompt_of(impression: Impression, tokenizer: ChatTokenizer) -> list[int]:
     ("content", "wish", "edit", "reply"),
     [
         ("horror please", {"count": 1}, EDIT, REPLY),
-        ("  like [1] <|im_end|>\n\tAlien ü " + "x" * 3000, None, EDIT, "Start with [1]. It is [1.genres].\n"),
+        ("  like [1] <|im_end|>\n\tAlien ü " + "x" * 3000, {"count": 1}, EDIT, "Start with [1]. It is [1.genres].\n"),
         ("more", {"like": ["aliens"], "moods": ["tense"], "count": 2}, EDIT, "Like [T1], [1] and [2]."),
-        ("horror from the 1700s", None, RELAXED, "Nothing for [missing], but [1] is near."),
+        ("horror from the 1700s", {"count": 1}, RELAXED, "Nothing for [missing], but [1] is near."),
     ],
     ids=["plain", "hostile and long", "with a history", "relaxed"],
 )
@@ -103,9 +103,9 @@ def rank_prompt(wish: Wish, candidates: tuple[str, ...], ranked: list[int], toke
 
 
 async def test_a_reply_written_again_is_told_as_it_was_shown(tmp_path: Path) -> None:
-    engine = ScriptedEngine(lambda _: EDIT, ["Start with [1]. It won 7 awards in 1931. Bye.", "It is [1.genres]."])
+    engine = ScriptedEngine(lambda _: EDIT, ["Start with [1]. It won 7 awards in 1931. Bye.", "Then see [2]."])
     answer = await answer_of(whole_app(tmp_path, engine), body_of())  # type: ignore[arg-type]
-    assert impression_of(answer).reply.text == "Start with [1]. It is [1.genres]."  # type: ignore[union-attr]
+    assert impression_of(answer).reply.text == "Start with [1]. Then see [2]."  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_a_reply_that_is_not_the_model_s_own_or_was_cut_is_null(
 
 @pytest.mark.parametrize("usage", [False, True])
 async def test_a_stream_s_last_chunk_alone_carries_it(tmp_path: Path, usage: bool) -> None:
-    body = body_of(stream=True, stream_options={"include_usage": usage})
+    body = body_of(wish={"count": 1}, stream=True, stream_options={"include_usage": usage})
     async with client_of(whole_app(tmp_path)) as client:
         *chunks, last, end = frames((await client.post(CHAT, json=body)).text)
     assert (end, last["lesson"]["reply"]["text"]) == ("[DONE]", REPLY)
@@ -165,11 +165,11 @@ def test_nothing_of_it_is_logged_counted_or_kept_by_the_server(
     tmp_path: Path, stream: bool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    app = whole_app(tmp_path, SteadyEngine(reply="Have xyzzy with [1]."))
+    app = whole_app(tmp_path, SteadyEngine(reply="Have xyzzy with [1] and [2]."))
     with served(app, log_level="debug") as url, httpx.Client(base_url=url) as client:
         answer = client.post(CHAT, json=body_of("plugh", stream=stream))
         metrics = client.get("/metrics").text
-    assert "Have xyzzy with [1]." in answer.text
+    assert "Have xyzzy with [1] and [2]." in answer.text
     output = capfd.readouterr()
     files = [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert files, "the server has its state there"

@@ -33,7 +33,7 @@ from federation.device.store import STORE_PATH, EventStore
 from federation.tensors import SOFT_PROMPT
 from retrieval.wish import Wish
 from tests.api.fakes import DONE, PLAN, SCRIPT, ScriptedAssistant, app_with, served
-from tests.api.whole import REPLY, SteadyEngine, whole_app
+from tests.api.whole import SteadyEngine, whole_app
 from tests.retrieval.films import FILMS
 
 APP = typer.Typer()
@@ -196,7 +196,8 @@ def test_of_a_verdict_the_server_gets_the_id_and_a_word(
 
 
 def test_what_was_kept_is_a_lesson_in_replies(converse: Callable[..., str], own_home: Path, tmp_path: Path) -> None:
-    with served(whole_app(tmp_path / "server", SteadyEngine())) as url:
+    said = "Start with [1]. Then see [2]."
+    with served(whole_app(tmp_path / "server", SteadyEngine(reply=said))) as url:
         converse("horror please\n/like 1\n/quit\n", url)
     ids = [item.id for item in FILMS]
     with EventStore.at_home(own_home) as store:
@@ -207,7 +208,7 @@ def test_what_was_kept_is_a_lesson_in_replies(converse: Callable[..., str], own_
         store.add_events(Event(at, item, "liked") for at, item in zip(times, met, strict=True))
         found = lessons(Experience.of(store), {item.id: item for item in FILMS}, "own", [0], negatives=3)
     (reply,) = found.replies
-    assert (reply.reply.text, reply.reply.message) == (REPLY, "horror please")
+    assert (reply.reply.text, reply.reply.message) == (said, "horror please")
     assert reply.wish.genres == ("horror",)
     assert {one.id for one in found.choices[-1].candidates} == set(impression.shown)
 

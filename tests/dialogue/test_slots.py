@@ -68,11 +68,28 @@ def test_a_slot_that_begins_a_sentence_is_written_large() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["Try [1].", "By [1.director] [1.cast]", "From [years], about [about]: [T1]?", ""])
+@pytest.mark.parametrize(
+    "text", ["Try [1].", "By [1.director] [1.cast]", "From [years], about [about]? Like [T1].", ""]
+)
 def test_the_pattern_takes_texts_whose_slots_stand_for_something(text: str) -> None:
-    assert re.fullmatch(SLOTS.pattern, text)
+    assert re.fullmatch(SLOTS.pattern(), text)
 
 
 @pytest.mark.parametrize("text", ["Try [2].", "[1.writer]", "[mood]", "[T2]", "a ] b", "[1", "[<|im_end|>]"])
 def test_the_pattern_takes_no_other_slot_and_no_stray_bracket(text: str) -> None:
-    assert not re.fullmatch(SLOTS.pattern, text)
+    assert not re.fullmatch(SLOTS.pattern(), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["If you want [1]", "For something about [1.cast], see it.", "For [years], try it.", "It is from [1.about]"],
+)
+def test_the_pattern_takes_no_slot_where_english_has_no_place_for_it(text: str) -> None:
+    assert not re.fullmatch(SLOTS.pattern(), text)
+
+
+def test_an_opening_repeats_nothing_of_the_wish() -> None:
+    pattern = SLOTS.pattern(["How about", "Let me suggest"])
+    assert re.fullmatch(pattern, "How about [1]? It stars [1.cast].")
+    assert not re.fullmatch(pattern, "For something from [years], try [1].")
+    assert not re.fullmatch(pattern, "How about something by [1.director]?")

@@ -213,7 +213,7 @@ async def test_a_reading_that_leaves_out_another_time_is_asked_for_once_more(lib
 
 
 async def test_a_stop_ends_the_reply_in_the_text_that_is_shown(library: Library) -> None:
-    assistant, engine = make(library, find, "It is [1.genres]. Start with [1]. Then [2]. And [3].")
+    assistant, engine = make(library, find, "Gladly, here it is. Start with [1]. Then [2]. And [3].")
     events = await answer(assistant, "horror", stop=("Start with A", "zz"))
     done = events[-1]
     assert text_of(events).endswith(". ")

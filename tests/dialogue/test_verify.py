@@ -109,12 +109,20 @@ def test_a_mood_that_nobody_asked_for_is_not_taken_up() -> None:
 @pytest.mark.parametrize(
     "sentence",
     [
-        "If you want some science fiction from [1.director] directed it.",
-        "If you want [1.about] It was directed by [1.director].",
+        "If you want [1.about] it was directed by [1.director].",
         "If you want [1] is the mark, try [1].",
+        "If you want some science fiction that is [1].",
         "For [1] comes from France, I'd start with [1.director].",
         "With [1], and again [1], you cannot go wrong.",
     ],
 )
 def test_a_slot_where_english_has_no_place_for_it_is_not_shown(sentence: str) -> None:
     assert verifier(genres=("science fiction",)).objection(sentence) in {"misplaced_slot", "unknown_slot"}
+
+
+def test_an_offer_names_an_item_before_it_tells_of_it() -> None:
+    judge = Verifier(Slots([ALIEN, JAWS], Wish()), Vocabulary(), "", offers=True)
+    assert judge.objection("Something [1.moods] fits.") == "misplaced_slot"
+    assert judge.objection("[1.director] directed [1].") is None
+    assert judge.objection("It is [1.moods].") is None
+    assert judge.objection("It is from [2.year].") == "misplaced_slot"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from retrieval.lexicon import bare, lexicon
+from retrieval.lexicon import bare, lexicon, read_bank
 
 YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
 BEFORE = re.compile(
@@ -23,6 +23,7 @@ AFTER = re.compile(
     r"|start(ing|s)? (from|in))( the)?( year)?|\bpost) ?-?$"
 )
 OR_AFTER = re.compile(r"^( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+)")
+CENTURY = re.compile(r"\b((?P<new>(this|21st|twenty-?first|current))|(last|20th|twentieth)) century\b")
 BEYOND = re.compile(r"\b((?<!nothing )after|newer than|later than|more recent than|post)( the)?( year)? ?-?$")
 """The year itself is not meant: "after 1990", unlike "since 1990" and "no older than 1990"."""
 UP_TO = re.compile(r"\b(until|till|up to|(no|not) newer than)( the)?( year)? ?-?$")
@@ -32,6 +33,7 @@ ERA = re.compile(
 )
 KIN = re.compile(
     r"\b(older|elder|newer) (brother|sister|sibling|son|daughter|kid|child|cousin|people|man|woman|couple)"
+    r"|\d+[ -]?(years?|yrs?)[ -]old"
 )
 OLDER = re.compile(r"\b(older|earlier|vintage|further back|old-school|too (new|modern|recent))\b")
 NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b")
@@ -46,10 +48,24 @@ PARTS = {
     "like": r"similar|like|comparison",
     "kind": r"formats?|kinds?|series|shows?",
 }
+OUTRIGHT = {
+    "people": r"actors?|actress(es)?|directors?|cast|who('s| is|s) in it|who (directed|made) it|anyone in it",
+    "genres": r"genres?|categor(y|ies)|(types?|kinds?|sorts?) of (film|movie)s?|goes genre ?wise",
+    "moods": r"moods?|tones?|vibes?",
+    "countries": r"countr(y|ies)|where it('s| is|s| was)?( from| made)?|nationality",
+    "languages": r"languages?|what they speak",
+    "years": r"old or new|(release )?(years?|decades?|eras?|dates?)|when it( was|'s| is)? (made|from|came out)|"
+    r"(the )?(early |late )?('?\d0'?s|(19|20)\d0s|(twen|thir|for|fif|six|seven|eigh|nine)ties)",
+    "about": r"topics?|subjects?|plots?|themes?|what it('s| is|s) about",
+    "like": r"comparisons?",
+    "kind": r"formats?",
+}
+"""How a part of a wish is named where nothing else can be meant."""
 NAMES = {part: re.compile(rf"\b({words})\b") for part, words in PARTS.items()}
 SOME = re.compile(
-    r"\b(forget|never ?mind|what(so)?ever|whichever|matters?|mind|care|ignore|drop|scrap|scratch|fine|ok|okay|alright|"
-    r"open|flexible|necessarily|(have|has|need|needs) to be|needn'?t|important|no longer|any ?more|not (just|only)|"
+    r"\b(forget|never ?mind|what(so)?ever|whichever|matters?|(n'?t|not|no) mind|care|ignore|drop|scrap|scratch|"
+    r"fine|ok|okay|alright|open|flexible|necessarily|(have|has|need|needs) to be|needn'?t|important|no longer|"
+    r"any ?more|not (just|only)|"
     r"up to you|no particular|in particular|both|irrelevant|skip the|leave out the|"
     rf"(any|all|other) ({'|'.join(PARTS.values())}))\b",
 )
@@ -86,6 +102,8 @@ def acts_said(words: str, named: int) -> frozenset[str]:
 def years_said(words: str) -> tuple[tuple[int, int], ...]:
     """The spans that years and decades in ``words`` can mean, 0 for an open end; none without any."""
     found = list(_dates(words))
+    if not found and (century := CENTURY.search(words)):
+        return ((2000, 0),) if century["new"] else ((1900, 1999),)
     if not found:
         return ()
     first, last = min(date.first for date in found), max(date.last for date in found)
@@ -144,7 +162,7 @@ def outright_eras(words: str) -> tuple[str, ...]:
 
 def eras_said(words: str) -> tuple[str, ...]:
     """``older``, ``newer`` or both, as far as ``words`` leave it open; none where they speak of no time."""
-    return outright_eras(words) or (("older", "newer") if ERA.search(words) else ())
+    return outright_eras(words) or (("older", "newer") if ERA.search(KIN.sub(" ", words)) else ())
 
 
 def gives_up(words: str) -> bool:
@@ -155,6 +173,37 @@ def gives_up(words: str) -> bool:
 def gives_up_all(words: str) -> bool:
     """True when ``words`` may give up everything that was wished."""
     return ALL.search(words) is not None
+
+
+def parts_given_up(words: str) -> set[str]:
+    """The parts of a wish, or ``all``, that ``words`` give up without a doubt."""
+    found = {part for part, pattern in _giving_up().items() if pattern.search(words)}
+    if "years" in found and years_said(_giving_up()["years"].sub(" ", words)):
+        # "Any year after 1990" gives up none.
+        found.remove("years")
+    return {"all"} if "all" in found else found
+
+
+@cache
+def _giving_up() -> Mapping[str, re.Pattern[str]]:
+    bank = read_bank("assistant.dialogue", "reading")
+    frames = {
+        part: [frame.format(part=f"(?:{name})") for frame in bank["giving_up"]] for part, name in OUTRIGHT.items()
+    }
+    return {
+        part: re.compile(rf"(?<![\w'])(?:{'|'.join(f'(?:{frame})' for frame in more)})(?![\w'])")
+        for part, more in {**frames, "all": bank["giving_up_all"]}.items()
+    }
+
+
+def gives_away(words: str, at: int) -> bool:
+    """Whether ``words``, with labels or without, give up what stands at ``at``: a cue right before it says so."""
+    return _giving_away().search(words[:at]) is not None
+
+
+@cache
+def _giving_away() -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w'])(?:{read_bank('assistant.dialogue', 'reading')['giving_away']})(?: \w+){{0,3}} ?$")
 
 
 def parts_named(words: str) -> set[str]:

@@ -11,20 +11,22 @@ giving up a part of the wish needs a word that gives up and one that names the p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from assistant.dialogue.cues import (
     acts_said,
     eras_said,
+    gives_away,
     gives_up,
     gives_up_all,
     outright_eras,
+    parts_given_up,
     parts_named,
     spelt,
     years_said,
@@ -33,8 +35,8 @@ from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Voc
 from assistant.dialogue.pointing import counts, governed_counts, pointed
 from assistant.dialogue.stance import Stance, stances
 from assistant.dialogue.subject import Encoder, Subjects, possible
-from assistant.dialogue.topic import topic
-from assistant.dialogue.values import Choice, Saying, choices, sayings
+from assistant.dialogue.topic import gives_up_topic, topic
+from assistant.dialogue.values import PLACES, TASTES, Choice, Saying, choices, sayings
 from retrieval.lexicon import clearing, phrases
 
 NEAREST = {"genres": 3, "moods": 4}
@@ -46,9 +48,10 @@ TITLES = ("like", "dislike", "seen")
 FACETS = ("genres", "moods", "countries", "languages")
 LABEL = re.compile(r"\[[TPS]\d+ [^\]]*\]")
 STRAY = re.compile(r"\[T\d+ ([a-z]+)\]")
+REQUEST = re.compile(r"(anything|something|films?|movies?|more) (by|with|from|like|of|directed|starring|in)\b[^?]*$")
 WORD = re.compile(r"\[T\d+ (\w+)\]")
-TITLE = re.compile(r"\[[TS]\d+ ")
-PERSON = re.compile(r"\[P\d+ ")
+TITLE = re.compile(r"\[[TS]\d+ ", re.IGNORECASE)
+PERSON = re.compile(r"\[P\d+ ", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,19 @@ class EvidenceFinder:
         words = " ".join(LABEL.sub(" ", message).lower().split())
         # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
         loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
-        spoken = sayings(text, self._known)
+        everything = sayings(text, self._known)
+        away = {one.facet for one in everything if gives_away(text, one.start)}
+        spoken = tuple(one for one in everything if not gives_away(text, one.start))
         said = {name: tuple(_said(name, self._known[name], loose)) for name in FACETS}
-        decided = choices(text, spoken, self._left(message, spoken))
+        about = topic(message, spoken, MAX_ABOUT, self._is_topic)
+        decided = choices(text, _outside(spoken, text, about), self._left(message, everything))
         vector = cache(lambda: self._encoder.encode([words])[0])
-        self._add_unsaid(decided, words, vector)
-        decided["about"] = topic(message, spoken, MAX_ABOUT, self._is_topic)
+        self._add_unsaid(decided, words, vector, near=not about.sure)
+        decided["about"] = about
         pointing, exactly = pointed(message, shown)
         decided |= _pointers(message, pointing, exactly, bool(spoken))
-        given_up = self._given_up(words)
+        given_up = self._given_up(message, text, words, away)
+        decided["clear"] = Choice(given_up, () if given_up else self._may_give_up(loose, message, said, decided))
         eras = outright_eras(words)
         count = governed_counts(message)
         if count:
@@ -108,25 +115,29 @@ class EvidenceFinder:
             LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure or count or exactly
         )
         likeness = cache(lambda: self._subjects.likeness(vector()))
-        acts = possible(words, filmic, bool(spoken), likeness, pointing=bool(pointing)) if words else ACTS
+        firm = any(one.facet in TASTES and not one.double for one in spoken)
+        acts = possible(words, filmic, bool(spoken), likeness, pointing=bool(pointing), firm=firm) if words else ACTS
         return Evidence(
             **{name: _union(decided, name, said[name]) for name in FACETS},
-            clear=given_up or self._may_give_up(loose, message, said, decided),
-            outright=(*(["era"] if len(eras) == 1 else []), *(["clear"] if given_up else [])),
+            clear=decided["clear"].values,
+            outright=("era",) if len(eras) == 1 else (),
             kinds=self._vocabulary.kinds,
-            years=years_said(words) or years_said(loose),
+            years=() if "years" in given_up else years_said(words) or years_said(loose),
             # A new search is no newer film.
             era=eras or (() if given_up else eras_said(loose)),
             count=count or counts(message),
-            acts=tuple(act for act in _acts(message) if act in acts),
+            acts=tuple(act for act in _acts(message, shown) if act in acts),
             about=decided["about"].values,
             choices=decided,
         )
 
-    def _add_unsaid(self, decided: dict[str, Choice], words: str, vector: Callable[[], NDArray[np.float32]]) -> None:
-        """Adds the genres and moods that may be meant though no known phrase says them."""
+    def _add_unsaid(
+        self, decided: dict[str, Choice], words: str, vector: Callable[[], NDArray[np.float32]], *, near: bool
+    ) -> None:
+        """Adds the genres and moods that may be meant though no known phrase says them, if ``near`` those nearest."""
+        near = near and bool(words) and not any(decided[name].sure for name in NEAREST)
         for name in NEAREST:
-            if words and not decided[name].values and not decided[f"not_{name}"].values:
+            if near and not decided[name].values and not decided[f"not_{name}"].values:
                 decided[name] = Choice(open=self._near(name, vector))
             unknown = _unknown(name, self._known[name])
             for part in (name, f"not_{name}") if unknown else ():
@@ -136,9 +147,22 @@ class EvidenceFinder:
     def _subjects(self) -> Subjects:
         return Subjects(self._encoder)
 
-    def _given_up(self, words: str) -> tuple[str, ...]:
-        """The parts of the earlier wish that ``words`` give up letter by letter in a known way."""
-        return tuple(part for part in self._clearable() if any(spelt(phrase, words) for phrase in clearing(part)))
+    def _given_up(self, message: str, text: str, words: str, away: Collection[str]) -> tuple[str, ...]:
+        """The parts of the earlier wish that are given up without a doubt, by name or by a value in ``away``."""
+        parts = {part for part in self._clearable() if any(spelt(phrase, words) for phrase in clearing(part))}
+        parts |= parts_given_up(words) | {*away}
+        if not {"countries", "languages"}.isdisjoint(away):
+            # "French" may have been read as either.
+            parts |= {"countries", "languages"}
+        for pattern, part in ((PERSON, "people"), (TITLE, "like")):
+            named = (match.start() for match in pattern.finditer(text))
+            if any(gives_away(text, at) and not STRAY.match(message, at) for at in named):
+                parts.add(part)
+        if gives_up_topic(text):
+            parts.add("about")
+        if "all" in parts:
+            return ("all",)
+        return tuple(part for part in self._clearable() if part in parts)
 
     def _may_give_up(
         self, words: str, message: str, said: Mapping[str, Sequence[str]], decided: Mapping[str, Choice]
@@ -180,18 +204,44 @@ class EvidenceFinder:
         return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
 
 
+def _outside(said: Sequence[Saying], text: str, about: Choice) -> tuple[Saying, ...]:
+    """``said`` without countries and tongues that are of the topic: "about the french revolution"."""
+    start = text.find(about.sure[0].lower()) if about.sure else -1
+    end = start + len(about.sure[0]) if start >= 0 else -1
+    return tuple(one for one in said if one.facet not in PLACES or not (start <= one.start and one.end <= end))
+
+
 def _union(decided: Mapping[str, Choice], facet: str, said: Sequence[str]) -> tuple[str, ...]:
     """All values of ``facet``, wanted or refused."""
     refused = decided.get(f"not_{facet}", Choice())
     return tuple(dict.fromkeys((*decided[facet].values, *refused.values, *said)))
 
 
-def _said(facet: str, values: Sequence[str], words: str) -> Iterator[str]:
-    """The ``values`` that ``words`` say in one of the known ways."""
+def _said(facet: str, values: tuple[str, ...], words: str) -> Iterator[str]:
+    """The ``values`` that ``words`` say in one of the known ways, in a long one with a typo or two."""
+    forms = _forms(facet, values)
+    # A shorter text would be looked for in the phrase.
+    near = [phrase for phrase in forms if len(phrase) >= LEAST_FUZZY and len(words) >= len(phrase) - 1]
+    if facet == "languages":
+        # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo.
+        near = []
+    ratios = process.cdist([words], near, scorer=fuzz.partial_ratio, score_cutoff=FORGIVEN)[0] if near else ()
+    found = {phrase for phrase, ratio in zip(near, ratios, strict=True) if ratio >= FORGIVEN}
+    long = LEAST_FUZZY if facet != "languages" else len(words) + 1
+    found |= {phrase for phrase in forms if (phrase in words if len(phrase) >= long else spelt(phrase, words))}
+    said = {value for phrase in found for value in forms[phrase]}
+    yield from (value for value in values if value in said)
+
+
+@cache
+def _forms(facet: str, values: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """Each way to say one of ``values``, with the values it says."""
     known = phrases(facet)
-    # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo.
-    stands = spelt if facet == "languages" else _stands
-    yield from (value for value in values if any(stands(phrase, words) for phrase in (value, *known.get(value, ()))))
+    forms: dict[str, tuple[str, ...]] = {}
+    for value in values:
+        for phrase in (value, *known.get(value, ())):
+            forms[phrase] = (*forms.get(phrase, ()), value)
+    return forms
 
 
 def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -200,7 +250,10 @@ def _unknown(facet: str, values: Sequence[str]) -> tuple[str, ...]:
     return tuple(value for value in values if value not in known)
 
 
-def _acts(message: str) -> tuple[Act, ...]:
+def _acts(message: str, shown: int) -> tuple[Act, ...]:
+    if (not shown and not LABEL.search(message)) or REQUEST.match(message.lower()):
+        # There is nothing to ask about, or something to find.
+        return tuple(act for act in ACTS if act not in ASKING)
     # A title of one word may be none: "[T1 Who] directed that?"
     words = LABEL.sub(" ", WORD.sub(r"\1", message)).lower()
     possible = acts_said(words, len(TITLE.findall(message)))

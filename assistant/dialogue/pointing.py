@@ -51,6 +51,11 @@ HEADS = (
     "give",
 )
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+OTHER_NUMBER = re.compile(
+    rf"\b(all|these|those|both|(world war|ww|part|volume|episode|season|chapter|aged?|(the )?(first|last|other|same)))"
+    rf" ?(\d+|{'|'.join(NUMBERS)})\b(?! (films|movies|more|please|pls|options))"
+)
+"""A number that tells which, or of what, and not how many are wanted."""
 MAX_TOPICS, TOPIC_WORDS = 60, 8
 STOP = FUNCTION_WORDS | CUES - {"love"} | frozenset(HEADS)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -95,10 +100,10 @@ def pointed(message: str, shown: int) -> tuple[tuple[str, ...], bool]:
 
 def governed_counts(message: str) -> tuple[int, ...]:
     """The number of recommendations that ``message`` asks for in so many words: none, or one number."""
-    words = LABEL.sub("·", message).lower()
-    if _one().search(words):
-        return (1,)
+    words = OTHER_NUMBER.sub("·", LABEL.sub("·", message).lower())
     found = {number for number, pattern in _counted() for _ in pattern.finditer(words)}
+    if not found and _one().search(words):
+        return (1,)
     return tuple(found) if len(found) == 1 else ()
 
 
@@ -131,12 +136,13 @@ def _counted() -> tuple[tuple[int, re.Pattern[str]], ...]:
 
 def counts(message: str) -> tuple[int, ...]:
     """The numbers of recommendations that ``message`` can ask for, 1 to `MAX_COUNT`."""
-    words = LABEL.sub(" ", message).lower()
+    words = OTHER_NUMBER.sub("·", LABEL.sub(" ", message).lower())
     said = {int(digits) for digits in re.findall(rf"(?<!\d)\d{{1,2}}(?!\d)(?! ?-?(?:{_else()})\b)", words)}
     # "One" is mostly a pronoun: `governed_counts` knows where it counts.
-    said |= {n for n, name in enumerate(NUMBERS[1:], 2) if re.search(rf"\b{name}\b", words)}
+    said |= {n for n, name in enumerate(NUMBERS[1:], 2) if re.search(rf"\b{name}\b(?! ?-?(?:{_else()})\b)", words)}
     for number, phrases in lexicon()["counts"].items():
-        if any(re.search(rf"\b{re.escape(phrase.lower())}\b", words) for phrase in phrases):
+        frames = [phrase.lower() for phrase in phrases if phrase not in NUMBERS]
+        if any(re.search(rf"\b{re.escape(phrase)}\b", words) for phrase in frames):
             said.add(int(number))
     return tuple(sorted(n for n in said if 1 <= n <= MAX_COUNT))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assistant.dialogue.cues import gives_up
+from assistant.dialogue.cues import gives_away, gives_up
 from assistant.dialogue.scope import HARD, LABEL, Scope, clause, cues, refusals
 
 TITLE_FIELDS = ("like", "dislike", "seen")
@@ -19,7 +19,8 @@ NAMED = re.compile(r"\[([tps]\d+) [^\]]*\]")
 BUT = re.compile(r"\b(but|however|though|although|instead)\b")
 ALL = re.compile(r"\b(all|both|every|everyone|each|none|neither|any|those|these|them)\b")
 THEY = re.compile(
-    r"\b(it|that(?! is|s)|this|(other|last|same) ones?|others|those|these|them|all|both|none|neither|every ?one)\b"
+    r"\b(it|that(?! is|s)|this(?! (time|week|weekend|year|month|evening|century))|(other|last|same) ones?|"
+    r"others|those|these|them|all|both|none|neither|every ?one)\b"
 )
 AWAY = re.compile(r"\b(no|not|without|hate|drop|skip)\b[^,]*$")
 PAST = re.compile(r"\b(seen|saw|watched|rewatched)\b")
@@ -75,6 +76,8 @@ def _to_person(text: str, match: re.Match[str], scopes: tuple[Scope, ...]) -> St
 
 def _to_title(text: str, match: re.Match[str], scopes: tuple[Scope, ...]) -> Stance:
     start, end = match.span()
+    if gives_away(text, start):
+        return Stance(())
     after = _after(text, end)
     if cues("known").match(after.lstrip(" ,-")) or _soon("known", after):
         return Stance(("like", "seen")) if cues("liked").search(after) else Stance(("seen",), sure=True)

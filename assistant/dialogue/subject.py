@@ -18,8 +18,11 @@ from assistant.dialogue.edit import ACTS, Act
 from assistant.dialogue.scope import cues
 from retrieval.lexicon import read_bank
 
-ELSEWHERE = 0.06
-"""By how much an example of another subject must be nearer than any wish, in cosine, for a message to be declined."""
+ELSEWHERE, FAR_ELSEWHERE = 0.06, 0.2
+"""By how much an example of another subject must be nearer than any wish, in cosine, for a message to be declined.
+
+Far, where it says a genre or mood outright.
+"""
 
 Vectors = NDArray[np.float32]
 
@@ -43,20 +46,28 @@ class Subjects:
 
 
 def possible(
-    words: str, filmic: bool, faceted: bool, likeness: Callable[[], dict[str, float]], *, pointing: bool = False
+    words: str,
+    filmic: bool,
+    faceted: bool,
+    likeness: Callable[[], dict[str, float]],
+    *,
+    pointing: bool = False,
+    firm: bool = False,
 ) -> tuple[Act, ...]:
     """The acts that ``words`` can be.
 
     ``filmic`` where they name a film or person, count or give up; ``faceted`` where they say a value of a facet, as
-    other things than wishes for films do too. ``pointing`` words ("it", "that") may be about what was shown, or about
-    the weather: the model decides. ``likeness`` is only asked where words alone do not tell.
+    other things than wishes for films do too, ``firm`` where it is a genre or mood said outright. ``pointing`` words
+    ("it", "that") may be about what was shown, or about the weather: the model decides. ``likeness`` is only asked
+    where words alone do not tell.
     """
     if cues("orders").search(words):
         return ("off_topic",)
     filmic = filmic or cues("filmic").search(words) is not None
-    if not (filmic or pointing) and _task().match(words):
+    elsewhere = _elsewhere().search(words) and not cues("screened").search(words)
+    if elsewhere or (not (filmic or pointing) and _task().match(words)):
         return ("off_topic",)
-    if not faceted and _thanks().match(words) and not _more().search(words):
+    if _chatter().fullmatch(words) or (not faceted and _thanks().match(words) and not _more().search(words)):
         return ("chat",)
     acts = set(ACTS)
     if filmic or faceted:
@@ -64,7 +75,7 @@ def possible(
     if not filmic:
         near = likeness()
         margin = max(near["off_topic"], near["order"]) - max(near["wish"], near["chat"])
-        if margin >= ELSEWHERE and not pointing:
+        if margin >= (FAR_ELSEWHERE if firm else ELSEWHERE) and not pointing:
             return ("off_topic",)
         if margin > 0:
             acts |= {"off_topic"}
@@ -77,6 +88,17 @@ def _task() -> re.Pattern[str]:
         r"(?:(?:please|pls|can you|could you|would you|will you|hey|help me|i need you to|you)[ ,]+)*"
         rf"(?:{_bank_of_cues()['tasks']})\b"
     )
+
+
+@cache
+def _elsewhere() -> re.Pattern[str]:
+    bank = _bank_of_cues()
+    return re.compile(rf"\b(?:{bank['asking_for']})\b(?: (?:{bank['plain_before']}))* (?:{bank['other_things']})s?\b")
+
+
+@cache
+def _chatter() -> re.Pattern[str]:
+    return re.compile(rf"(?:(?:{_bank_of_cues()['chatter']})(?![^\W_])[ ,!.;)-]*)+")
 
 
 @cache

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
+from assistant.dialogue.cues import gives_away
 from assistant.dialogue.pointing import STOP, topics
 from assistant.dialogue.scope import FILLER, LABEL, refusals
 from assistant.dialogue.values import Choice, Saying
@@ -35,8 +36,8 @@ def topic(message: str, said: Sequence[Saying], longest: int, is_topic: IsTopic)
     scopes = refusals(message.lower())
     governed = [
         (start, stretch)
-        for start, stretch in (*_governed(text), *_before_heads(text, said, is_topic))
-        if len(stretch) <= longest
+        for start, stretch in (*_governed(text, said), *_before_heads(text, said, is_topic))
+        if len(stretch) <= longest and not gives_away(text, start)
     ]
     sure = [stretch for start, stretch in governed if not any(scope.holds(start, start + 1) for scope in scopes)]
     sure = [stretch for stretch in sure if stretch and '"' not in stretch and "\\" not in stretch]
@@ -52,14 +53,20 @@ def topic(message: str, said: Sequence[Saying], longest: int, is_topic: IsTopic)
     return Choice((), tuple(known))
 
 
+def gives_up_topic(message: str) -> bool:
+    """Whether ``message`` says that an earlier topic need not be kept: "it doesn't have to be set in space"."""
+    text = message.lower()
+    return any(gives_away(text, start) for start, _ in _governed(text, ()))
+
+
 def _says_only(stretch: str, part: str) -> bool:
     """Whether all that ``part`` of a sentence says is ``stretch``."""
     words = WORD.findall(part)
     return stretch.lower() in part and all(word in STOP or word in stretch.lower().split() for word in words)
 
 
-def _governed(text: str) -> Iterator[tuple[int, str]]:
-    """What follows a word that governs a topic."""
+def _governed(text: str, said: Sequence[Saying]) -> Iterator[tuple[int, str]]:
+    """What follows a word that governs a topic; behind "with" and the like no mood, which ``said`` holds."""
     bank = _read()
     for frame in re.finditer(rf"\b(?:{'|'.join(bank['governing'])})\s+", text):
         if stretch := _stretch(text[frame.end() :]):
@@ -70,13 +77,21 @@ def _governed(text: str) -> Iterator[tuple[int, str]]:
             continue
         if re.match(rf"(?:{bank['not_governed']})\b", text[frame.end() :]):
             continue
-        if stretch := _stretch(text[frame.end() :]):
+        if (stretch := _stretch(text[frame.end() :])) and not _is_mood(text, frame.end(), stretch, said):
             yield frame.end(), stretch
 
 
+def _is_mood(text: str, at: int, stretch: str, said: Sequence[Saying]) -> bool:
+    """Whether all that the words of ``stretch``, behind ``at``, tell is a mood: "with some laughs"."""
+    at = text.find(stretch, at)
+    telling = [word for word in WORD.finditer(text, at, at + len(stretch)) if word[0] not in STOP | _plain()]
+    moods = [one for one in said if one.facet == "moods" and not one.double]
+    return bool(telling) and all(_covered(word, moods) for word in telling)
+
+
 def _before_heads(text: str, said: Sequence[Saying], is_topic: IsTopic) -> Iterator[tuple[int, str]]:
-    """The words right before "movie" that are neither a facet nor say nothing: "heist movie"."""
-    for head in re.finditer(r"\b(film|movie|flick|story|storie|stuff)s?\b", text):
+    """The words right before "movie" or a genre that are neither a facet nor say nothing: "heist movie"."""
+    for head in _head().finditer(text):
         words = list(WORD.finditer(text, 0, head.start()))
         if not words or text[words[-1].end() : head.start()].strip():
             continue
@@ -132,6 +147,11 @@ def _topics() -> frozenset[str]:
 @cache
 def _heads() -> frozenset[str]:
     return frozenset(_read()["heads"].split("|"))
+
+
+@cache
+def _head() -> re.Pattern[str]:
+    return re.compile(rf"\b(?:(?:film|movie|flick|story|storie|stuff)s?|{'|'.join(sorted(_genre_nouns()))})\b")
 
 
 @cache

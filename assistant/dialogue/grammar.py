@@ -1,13 +1,14 @@
 """The regular expression that a reply is decoded under: which slots it may hold, and behind which words.
 
-A small model writes "If you want" whether or not the wish gives anything to say there, and "[years]" without "from".
+A small model writes "If you want" whether or not the wish gives anything to say there, "[years]" without "from", and
+tells of the cast when it is asked who directed.
 What an expression cannot well hold, such as a slot twice in one sentence, is left to the verifier.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 TEXT = r"[^\[\]]*"
 ONLY_BEHIND: Mapping[str, str] = {
@@ -50,19 +51,53 @@ OPENINGS = (
 )
 """How a recommendation begins that repeats nothing of the wish; a title follows."""
 
+ASKED: Mapping[str, re.Pattern[str]] = {
+    "director": re.compile(r"\bdirect(ed|or|ors|s)\b|\bwho made\b|\bmade by\b|\bfilm-?makers?\b", re.I),
+    "cast": re.compile(r"\b(starred|starring|stars?|cast|actors?|actress(es)?|who('s| is|s) in|plays?)\b", re.I),
+    "year": re.compile(r"\b(when (was|is|did)|what year|which year|how old)\b", re.I),
+    "countries": re.compile(r"\b((what|which) countr(y|ies)|where (was|is|were|does))\b", re.I),
+    "languages": re.compile(r"\b(what|which) languages?\b", re.I),
+}
+"""The words that ask for a fact of an item."""
+TOLD: Mapping[str, str] = {
+    "director": "was directed by",
+    "cast": "stars",
+    "year": "is from|came out in",
+    "countries": "was made in|comes from",
+    "languages": "is in",
+}
+"""How the answer tells it."""
 
-def texts_with(wish: Iterable[str], facts: Iterable[str], openings: Sequence[str] = ()) -> str:
+
+def asked(message: str) -> tuple[str, ...]:
+    """The facts of an item that the question ``message`` asks for in so many words."""
+    return tuple(name for name, words in ASKED.items() if words.search(message))
+
+
+def opening(openings: Iterable[str], places: int) -> str:
+    """What begins with one of ``openings`` and the title of one of as many items as ``places``."""
+    begins = "|".join(one.replace(".", r"\.") for one in openings)
+    return rf"({begins}) \[({'|'.join(map(str, range(1, places + 1)))})\]"
+
+
+def telling(facts: Iterable[str]) -> str:
+    """What begins by telling one of ``facts``: "1.director" and the like."""
+    told = []
+    for fact in facts:
+        place, _, field = fact.partition(".")
+        told.append(rf"(It|\[{place}\]) ({TOLD[field]}) \[{place}\.{field}\]")
+    return f"({'|'.join(told)})"
+
+
+def texts_with(wish: Iterable[str], facts: Iterable[str], begun: str = "") -> str:
     """What every text matches that holds no brackets but the slots ``wish`` and ``facts``, written without them here.
 
-    Where there are ``openings``, it begins with one of them and the title of an item.
+    Where something is to be ``begun`` with, it begins with that.
     """
-    wish, facts = list(wish), list(facts)
     places: dict[str, list[str]] = {}
     for slot in (*wish, *facts):
         places.setdefault(_before(slot), []).append(re.escape(slot))
     held = "|".join(rf"{before}\[({'|'.join(slots)})\]" for before, slots in places.items())
-    titles = "|".join(slot for slot in facts if "." not in slot)
-    begun = rf"({'|'.join(map(re.escape, openings))}) \[({titles})\]" if openings and titles else ""
     return f"{begun}({held})*{TEXT}" if held else TEXT
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from assistant.dialogue.edit import Vocabulary
 from assistant.dialogue.effort import Effort
-from assistant.dialogue.grammar import OPENINGS
+from assistant.dialogue.grammar import OPENINGS, asked
 from assistant.dialogue.slots import Slots, listed
 from assistant.dialogue.types import FinishReason, Objection, Task, TurnRequest, Usage
 from assistant.dialogue.verify import Sentences, Verifier
@@ -95,7 +95,11 @@ class Responder:
         said = ""
         for attempt in range(TRIES):
             faults = len(outcome.objections)
-            pattern = slots.pattern(() if said else _openings(brief, request, attempt))
+            fresh = not said
+            pattern = slots.pattern(
+                _openings(brief, request, attempt) if fresh else (),
+                asked(brief.message) if fresh and brief.task == "answer" else (),
+            )
             async with aclosing(self._sentences(prompt, said, pattern, request, attempt, outcome)) as sentences:
                 async for sentence in sentences:
                     if objection := verifier.objection(sentence):

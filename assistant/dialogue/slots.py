@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from assistant.dialogue.grammar import texts_with
+from assistant.dialogue.grammar import opening, telling, texts_with
 from retrieval.item import Item
 from retrieval.lexicon import lexicon
 from retrieval.wish import Wish
@@ -65,12 +65,20 @@ class Slots:
         """The slots of the wish and of the liked titles, as they are written."""
         return tuple(f"[{name}]" for name in (*self.of_wish, *(f"T{n}" for n, _ in enumerate(self.liked, 1))))
 
-    def pattern(self, openings: Sequence[str] = ()) -> str:
-        """A regular expression of all texts whose slots stand for something; see `grammar.texts_with`."""
+    def pattern(self, openings: Sequence[str] = (), asked: Sequence[str] = ()) -> str:
+        """A regular expression of all texts whose slots stand for something; see `grammar.texts_with`.
+
+        It begins with one of ``openings``, or by telling one of the facts that are ``asked`` for, where any is known.
+        """
         places = range(1, len(self.items) + 1)
         facts = [f"{place}.{field}" for place in places for field in ITEM_SLOTS if self._values(place, field)]
         wish = [name.strip("[]") for name in self.given]
-        return texts_with(wish, [*map(str, places), *facts], openings)
+        begun = ""
+        if known := [fact for fact in facts if fact.partition(".")[2] in asked]:
+            begun = telling(known)
+        elif openings and self.items:
+            begun = opening(openings, len(self.items))
+        return texts_with(wish, [*map(str, places), *facts], begun)
 
     def fill(self, text: str) -> str:
         """``text`` with every slot replaced; UnknownSlot where one has nothing to stand for."""

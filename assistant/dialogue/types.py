@@ -87,7 +87,7 @@ class TurnRequest:
     model: str
     wish: Wish | None = None
     max_tokens: int = 256
-    temperature: float = 0.7
+    temperature: float = 0.3
     top_p: float = 0.9
     seed: int | None = None
     stop: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from assistant.dialogue.grammar import asked
 from assistant.dialogue.slots import Slots, UnknownSlot, listed
 from retrieval.item import Item
 from retrieval.wish import Wish
@@ -93,3 +94,23 @@ def test_an_opening_repeats_nothing_of_the_wish() -> None:
     assert re.fullmatch(pattern, "How about [1]? It stars [1.cast].")
     assert not re.fullmatch(pattern, "For something from [years], try [1].")
     assert not re.fullmatch(pattern, "How about something by [1.director]?")
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        ("who directed the first one?", ("director",)),
+        ("who's in it", ("cast",)),
+        ("when was that made and who stars", ("cast", "year")),
+        ("tell me more", ()),
+    ],
+)
+def test_a_question_names_the_facts_it_asks_for(message: str, fields: tuple[str, ...]) -> None:
+    assert asked(message) == fields
+
+
+def test_a_question_is_answered_with_what_it_asks_for_where_it_is_known() -> None:
+    assert re.fullmatch(SLOTS.pattern(asked=["director"]), "[1] was directed by [1.director], with [1.cast].")
+    assert not re.fullmatch(SLOTS.pattern(asked=["director"]), "It stars [1.cast].")
+    assert not re.fullmatch(SLOTS.pattern(asked=["director"]), "The cast of [1] includes [1.director].")
+    assert re.fullmatch(SLOTS.pattern(asked=["runtime"]), "It stars [1.cast].")

@@ -53,12 +53,12 @@ REPLY = ("Two that fit: ", "Alien (1979)", " and ", "Solaris (1972).")
 DONE = Done("stop", Usage(120, 14))
 SCRIPT: tuple[Event, ...] = (PLAN, *(Text(piece) for piece in REPLY), DONE)
 
-Step = Event | Exception | float
+Step = Event | Exception | float | asyncio.Event
 
 
 @dataclass
 class ScriptedAssistant:
-    """Plays ``script``: an event is yielded, an exception raised, a number slept for in seconds."""
+    """Plays ``script``: an event is yielded, an exception raised, seconds or a gate (`asyncio.Event`) waited for."""
 
     script: Sequence[Step] = SCRIPT
     requests: list[TurnRequest] = field(default_factory=list)
@@ -83,7 +83,9 @@ class ScriptedAssistant:
             for step in self.script:
                 if isinstance(step, Exception):
                     raise step
-                if isinstance(step, int | float):
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, int | float):
                     await asyncio.sleep(step)
                 else:
                     yield step

@@ -131,7 +131,8 @@ async def test_the_tokenizer_counts_where_there_is_one():
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_overload_is_shed_at_once_and_evenly(stream):
-    assistant = ScriptedAssistant([PLAN, 1.5, DONE])
+    gate = asyncio.Event()
+    assistant = ScriptedAssistant([PLAN, gate, DONE])
     app = app_with(assistant, turns_at_once=2, turns_waiting=2, waiting_seconds=30)
     loud, calm = new_key(app), new_key(app)
     loop = asyncio.get_running_loop()
@@ -143,16 +144,21 @@ async def test_an_overload_is_shed_at_once_and_evenly(stream):
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in shed)
     # Nothing was done for those, and whoever sends little still gets in.
     assert len(assistant.requests) == 2
-    assert (await ask(app, key=calm, stream=stream)).status_code == 200
+    let_in = loop.create_task(ask(app, key=calm, stream=stream))
+    await until(lambda: sum(task.done() for task in flood) == 9)
+    gate.set()
+    assert (await let_in).status_code == 200
     assert sorted([(await task).status_code for task in flood]) == [200] * 3 + [503] * 9
 
 
 async def test_a_turn_that_waits_too_long_is_sent_away():
-    assistant = ScriptedAssistant([PLAN, 1.5, DONE])
+    gate = asyncio.Event()
+    assistant = ScriptedAssistant([PLAN, gate, DONE])
     app = app_with(assistant, turns_at_once=1, waiting_seconds=0.05)
     first = asyncio.create_task(ask(app))
     await until(lambda: assistant.requests)
     assert (await ask(app)).json()["error"]["code"] == "overloaded"
+    gate.set()
     assert (await first).status_code == 200
 
 

@@ -267,8 +267,13 @@ class Soak:
                 await process.wait()
             self.report.kills += 1
 
-    async def run(self, seconds: float, victim: EngineProcess | None) -> Report:
-        """Lets everybody go on for ``seconds``; ``victim`` is killed at a third of them."""
+    async def run(
+        self,
+        seconds: float,
+        victim: EngineProcess | None,
+        enough: Callable[[Report], bool] = lambda _: True,
+    ) -> Report:
+        """Lets everybody go on for ``seconds``, and until there was ``enough``; ``victim`` is killed at a third."""
         await self.know(next(iter(self.urls())))
         server = asyncio.create_task(self.server())
         await until(lambda: any(replica.up for replica in self.router.fleet.replicas.values()))
@@ -279,6 +284,7 @@ class Soak:
             self.killed_at = time.perf_counter()
             kill(victim)
         await asyncio.sleep(2 * seconds / 3)
+        await until(lambda: enough(self.report))
         self.ending = True
         await asyncio.gather(server, *others)
         await self.router.fleet.aclose()

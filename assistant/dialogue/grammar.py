@@ -54,8 +54,11 @@ OPENINGS = (
 ASKED: Mapping[str, re.Pattern[str]] = {
     "director": re.compile(r"\bdirect(ed|or|ors|s)\b|\bwho made\b|\bmade by\b|\bfilm-?makers?\b", re.I),
     "cast": re.compile(r"\b(starred|starring|stars?|cast|actors?|actress(es)?|who('s| is|s) in|plays?)\b", re.I),
-    "year": re.compile(r"\b(when (was|is|did)|what year|which year|how old)\b", re.I),
-    "countries": re.compile(r"\b((what|which) countr(y|ies)|where (was|is|were|does))\b", re.I),
+    "year": re.compile(
+        r"\b(when (was|is|did)|what year|which year|how old is (it|that|this|the (first|second|third|film|movie)))\b",
+        re.I,
+    ),
+    "countries": re.compile(r"\b((what|which) countr(y|ies)|where\b.*\b(made|filmed|shot|from))\b", re.I),
     "languages": re.compile(r"\b(what|which) languages?\b", re.I),
 }
 """The words that ask for a fact of an item."""

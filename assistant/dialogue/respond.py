@@ -24,6 +24,7 @@ RETRY_TEMPERATURE = 0.6
 REPEATING = 0.4
 """Of the replies to a wish, how many may begin by repeating it: left to itself a small model nearly always does."""
 FEW = 2
+"""Openings that are drawn for a reply, of which the model takes the one that suits it."""
 OFFERS: frozenset[Task] = frozenset({"recommend", "relaxed"})
 """The tasks of which every item is to be named."""
 

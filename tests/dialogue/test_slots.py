@@ -102,6 +102,9 @@ def test_an_opening_repeats_nothing_of_the_wish() -> None:
         ("who directed the first one?", ("director",)),
         ("who's in it", ("cast",)),
         ("when was that made and who stars", ("cast", "year")),
+        ("where was it filmed, and how old is it", ("year", "countries")),
+        ("where is it set", ()),
+        ("how old is the boy", ()),
         ("tell me more", ()),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from assistant.api.meter import MOST_RELEASES, Metrics
-from assistant.dialogue.types import Objection, Stage, Usage
+from assistant.dialogue.types import Objection, Stage, Text, Usage
 from assistant.errors import EngineTimeout
 from tests.api.fakes import PLAN, FakeEngine, ScriptedAssistant, app_with, client_of, served
 from tests.api.test_chat import USER, frames
@@ -111,14 +112,14 @@ async def test_failures_refusals_and_an_engine_that_is_down_are_counted() -> Non
 
 
 async def test_a_client_that_leaves_is_counted_as_such() -> None:
-    with served(app_with(ScriptedAssistant([PLAN, 30.0]))) as url:
-        async with httpx.AsyncClient(base_url=url) as client:
-            with pytest.raises(httpx.ReadTimeout):
-                await client.post(CHAT, json={"model": "sotto", "messages": USER, "stream": True}, timeout=0.5)
-            for _ in range(100):
-                if (found := await figures(client)).get(("turns_total", ("left", "recommend"))):
-                    break
-    assert found["turns_total", ("left", "recommend")] == 1
+    with served(app_with(ScriptedAssistant([PLAN, Text("Two"), 60.0]))) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client, asyncio.timeout(60):
+            body = {"model": "sotto", "messages": USER, "stream": True}
+            async with client.stream("POST", CHAT, json=body) as reply:
+                await anext(reply.aiter_lines())
+            while not (left := (await figures(client)).get(("turns_total", ("left", "recommend")))):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    assert left == 1
 
 
 async def test_no_client_can_add_a_label(tmp_path: Path) -> None:

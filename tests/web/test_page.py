@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +15,10 @@ from retrieval.wish import Wish
 from tests.api.fakes import DONE, PLAN, REPLY, SCRIPT, ScriptedAssistant, app_with, new_key, served
 
 pytestmark = pytest.mark.browser
+
+# How long a slow machine may take to show what is expected, in milliseconds.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,14 @@ class Open:
         box.fill(text)
         box.press("Enter")
 
+    def until(self, holds: Callable[[], object]) -> None:
+        """Let the page and the server work until `holds` does."""
+        for _ in range(PATIENCE // 20):
+            if holds():
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("it did not come true in time")
+
     @property
     def button(self):
         return lambda name: self.page.get_by_role("button", name=name, exact=True)
@@ -59,7 +71,7 @@ def chat(browser: Browser, server: tuple[str, ScriptedAssistant]) -> Iterator[Op
     assistant.script, assistant.closed = SCRIPT, 0
     assistant.requests.clear()
     page = browser.new_page(viewport={"width": 900, "height": 700})
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE)
     opened = Open(page, assistant)
     page.on("pageerror", lambda error: opened.complaints.append(str(error)))
     page.on("console", lambda line: opened.complaints.append(line.text) if line.type == "error" else None)
@@ -118,17 +130,14 @@ def test_stop_ends_the_generation_and_keeps_what_came(chat, script):
     chat.say("Something like Alien")
     log = chat.page.get_by_role("log")
     expect(log).to_have_attribute("aria-busy", "true")
+    chat.until(lambda: chat.assistant.requests)
     if len(script) > 1:
         expect(log).to_contain_text("Two that")
     chat.button("Stop").click()
 
     expect(log).to_contain_text("You stopped this reply.")
     expect(log).to_have_attribute("aria-busy", "false")
-    for _ in range(100):
-        if chat.assistant.closed:
-            break
-        chat.page.wait_for_timeout(20)
-    assert chat.assistant.closed == 1
+    chat.until(lambda: chat.assistant.closed == 1)
 
 
 def test_an_error_says_its_cause_and_retry_asks_again(chat):
@@ -189,7 +198,7 @@ def test_a_key_is_asked_for_once_and_forgotten_with_the_tab(browser):
     key = new_key(app)
     with served(app) as url:
         page = browser.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.goto(url)
         opened = Open(page, ScriptedAssistant())
         opened.say("Something like Alien")

@@ -257,5 +257,6 @@ def answers(command: list[str]) -> bool:
 @each_image
 def test_the_linter_finds_nothing(kind):
     linter = Path(sys.executable).with_name("hadolint")
-    answer = subprocess.run([str(linter), str(DOCKER / f"{kind}.Dockerfile")], capture_output=True, text=True, check=False)
+    command = [str(linter), str(DOCKER / f"{kind}.Dockerfile")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stdout) == (0, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 TEXT = r"[^\[\]]*"
 ONLY_BEHIND: Mapping[str, str] = {
@@ -109,22 +110,29 @@ def _before(slot: str) -> str:
     place, _, name = slot.rpartition(".")
     if place and name == "about":
         return SENTENCE
-    kind = name.rstrip("0123456789") or "title"
+    return _before_kind(name.rstrip("0123456789") or "title")
+
+
+@cache
+def _before_kind(kind: str) -> str:
     if kind in ONLY_BEHIND:
-        return rf"(({TEXT}[\s\"“(])?({'|'.join(_at_heads(ONLY_BEHIND[kind]))})\s)?"
-    return rf"(({TEXT}\s)?{_other_than(_at_heads(NOT_BEHIND.get(kind, '')))}\s|{TEXT}[\"“(]|\s)?"
+        return rf"(({TEXT}[\s\"“(])?({'|'.join(map(_at_a_head, ONLY_BEHIND[kind].split()))})\s)?"
+    return rf"(({TEXT}\s)?{_other_than(NOT_BEHIND.get(kind, '').split(), at_a_head=True)}\s|{TEXT}[\"“(]|\s)?"
 
 
-def _at_heads(words: str) -> list[str]:
-    """``words``, and as they begin a sentence."""
-    return [form for word in words.split() for form in (word, word.capitalize())]
+def _at_a_head(word: str) -> str:
+    """``word``, or as it begins a sentence."""
+    return f"[{word[0]}{word[0].upper()}]{word[1:]}"
 
 
-def _other_than(words: Iterable[str]) -> str:
-    """What every word matches but ``words``: letter by letter, since the engine's expressions cannot look ahead."""
+def _other_than(words: Iterable[str], *, at_a_head: bool = False) -> str:
+    """What every word matches but ``words``: letter by letter, since the engine's expressions cannot look ahead.
+
+    With ``at_a_head`` they are none of them as they begin a sentence either.
+    """
     rests: dict[str, list[str]] = {}
     for word in filter(None, words):
-        rests.setdefault(word[0], []).append(word[1:])
+        rests.setdefault(f"{word[0]}{word[0].upper()}" if at_a_head else word[0], []).append(word[1:])
     others = rf"[^\s\[\]{''.join(sorted(rests))}][^\s\[\]]*"
-    begun = (first + _other_than(more) + ("" if "" in more else "?") for first, more in sorted(rests.items()))
+    begun = (f"[{first}]{_other_than(more)}{'' if '' in more else '?'}" for first, more in sorted(rests.items()))
     return f"({'|'.join((others, *begun))})"

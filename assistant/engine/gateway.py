@@ -37,6 +37,15 @@ TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 """Seconds to connect, and between two pieces of an answer."""
 
 HEALTH_TIMEOUT = httpx.Timeout(5.0)
+KEPT = 8
+
+PIECE, WHOLE = 4, 64
+"""Tokens in a piece of what is streamed, and of what is wanted whole.
+
+Every piece costs both processes about as much as a token costs the model, and nobody is shown less than a sentence.
+The first token comes by itself.
+"""
+
 # xgrammar 0.2.8 lets control characters into strings of bounded length; compact JSON holds none anywhere.
 _NO_CONTROLS = dict.fromkeys(range(0x20), " ")
 
@@ -128,7 +137,8 @@ class VllmEngine:
         embeddings: Embeddings | None = None,
     ) -> None:
         self._context, self._embeddings = context, embeddings
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+        # At every request httpcore asks each idle connection whether it still stands, so there are few.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=KEPT)
         self._client = httpx.AsyncClient(
             base_url=base_url,
             transport=transport or httpx.AsyncHTTPTransport(retries=1, limits=limits),
@@ -141,7 +151,7 @@ class VllmEngine:
         """Closes every connection."""
         await self._client.aclose()
 
-    async def generate(
+    def generate(
         self,
         prompt: Sequence[int],
         *,
@@ -151,16 +161,7 @@ class VllmEngine:
         soft_prompt: SoftPrompt | None = None,
     ) -> AsyncGenerator[Delta, None]:
         """See `Engine.generate`. Closing the generator closes the HTTP stream, at which vLLM aborts the request."""
-        self._check_length(prompt, sampling, soft_prompt)
-        body = {
-            **await self._body(prompt, model, sampling, schema, soft_prompt),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        async with self._request("POST", "/v1/completions", body) as response, aclosing(events(response)) as answers:
-            async for answer in answers:
-                delta = piece(answer)
-                yield delta if schema is None else replace(delta, text=delta.text.translate(_NO_CONTROLS))
+        return self._streamed(prompt, model, sampling, schema, soft_prompt, PIECE)
 
     async def complete(
         self,
@@ -174,8 +175,7 @@ class VllmEngine:
         """See `Engine.complete`."""
         # Streamed, so that a long reply does not run into the time allowed between two pieces.
         text, reason, usage = "", None, None
-        deltas_of = self.generate(prompt, model=model, sampling=sampling, schema=schema, soft_prompt=soft_prompt)
-        async with aclosing(deltas_of) as deltas:
+        async with aclosing(self._streamed(prompt, model, sampling, schema, soft_prompt, WHOLE)) as deltas:
             async for delta in deltas:
                 text += delta.text
                 reason, usage = delta.finish_reason or reason, delta.usage or usage
@@ -242,6 +242,28 @@ class VllmEngine:
         """Has the engine forget the adapter ``name``; requests under way finish. EngineRejected where it holds none."""
         async with self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name}, allowed=ADAPTERS):
             pass
+
+    async def _streamed(
+        self,
+        prompt: Sequence[int],
+        model: str,
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None,
+        soft_prompt: SoftPrompt | None,
+        tokens: int,
+    ) -> AsyncGenerator[Delta, None]:
+        """A reply in pieces of as many ``tokens``."""
+        self._check_length(prompt, sampling, soft_prompt)
+        body = {
+            **await self._body(prompt, model, sampling, schema, soft_prompt),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "stream_interval": tokens,
+        }
+        async with self._request("POST", "/v1/completions", body) as response, aclosing(events(response)) as answers:
+            async for answer in answers:
+                delta = piece(answer)
+                yield delta if schema is None else replace(delta, text=delta.text.translate(_NO_CONTROLS))
 
     async def _body(
         self,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from assistant.dialogue.edit import by_act, edit_schema
 from assistant.dialogue.types import Usage
-from assistant.engine.gateway import MAX_LABELS, Completion, Delta, Sampling, VllmEngine
+from assistant.engine.gateway import MAX_LABELS, WHOLE, Completion, Delta, Sampling, VllmEngine
 from assistant.engine.process import EngineProcess
 from assistant.errors import ContextTooLong, EngineError, EngineRejected, EngineTimeout, EngineUnavailable
 from assistant.settings import STARTER_PATH
@@ -90,6 +90,7 @@ async def test_sends_token_ids_and_only_the_sampling_asked_for() -> None:
         "structured_outputs": {"json": schema},
         "stream": True,
         "stream_options": {"include_usage": True},
+        "stream_interval": WHOLE,
     }
     assert {"seed", "structured_outputs"}.isdisjoint(json.loads(seen[1].content))
 

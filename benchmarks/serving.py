@@ -2,7 +2,8 @@
 
 A pass beforehand records which calls each turn makes to the engine: token ids, sampling, schema. Then turns through
 the API and the recorded calls alone take turns (A B B A …) at each number of streams, against the same vLLM. Every
-message is new to the API, so that nothing it remembers spares it a call.
+message is new to the API, so that nothing it remembers spares it a call. A repeat has so many turns that the streams
+are full for most of it.
 
     python -m benchmarks.serving --streams 1 8 32 --turns 24 --repeats 3
 """
@@ -17,6 +18,7 @@ import shlex
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ NOTE = (
     "turns through the API and their calls alone then take turns against the same vLLM."
 )
 APART = 97
+FULL = 4
+"""Turns of a repeat for each of its streams, at least: less, and it is mostly beginning and end."""
+RECORDED_AT_ONCE = 8
 SHADES = ("#1f3b57", "#35618f", "#6f9bc8", "#b9d0e6")
 
 
@@ -91,29 +96,34 @@ async def record(engine_url: str, home: Path, count: int) -> list[Turn]:
     engine = RecordingEngine(vllm)
     assistant = Assistant(Library.open(home), engine, AutoTokenizer.from_pretrained(STARTER_PATH))
     turns = []
+
+    async def recorded(seed_and_message: tuple[int, str]) -> None:
+        seed, message = seed_and_message
+        with engine.turn() as calls:
+            async for _ in assistant.stream(TurnRequest((ChatMessage("user", message),), "sotto", seed=seed)):
+                pass
+        turns.append(Turn(message, seed, tuple(calls)))
+
     try:
-        for seed, message in enumerate(wanted[:count]):
-            with engine.turn() as calls:
-                async for _ in assistant.stream(TurnRequest((ChatMessage("user", message),), "sotto", seed=seed)):
-                    pass
-            turns.append(Turn(message, seed, tuple(calls)))
+        await crowd(list(enumerate(wanted[:count])), RECORDED_AT_ONCE, recorded)
     finally:
         await vllm.aclose()
     return turns
 
 
-async def measure(url: str, engine_url: str, turns: list[Turn], streams: list[int], repeats: int) -> dict[int, Level]:
-    """Both ways at each number of streams; an equal share of ``turns`` goes to each of the repeats."""
+async def measure(
+    url: str, engine_url: str, turns: list[Turn], sizes: Mapping[int, int], repeats: int
+) -> dict[int, Level]:
+    """Both ways at each number of streams, with so many of ``turns`` in a repeat as ``sizes`` says."""
     from assistant.engine.gateway import VllmEngine
 
-    share = len(turns) // (len(streams) * repeats)
-    blocks = iter([turns[at : at + share] for at in range(0, len(turns), share)])
+    rest = iter(turns)
     levels: dict[int, Level] = defaultdict(Level)
     engine = VllmEngine(engine_url)
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=600, trust_env=False, limits=limits) as client:
-        for repeat, at_once in itertools.product(range(repeats), streams):
-            block, level = next(blocks), levels[at_once]
+        for repeat, at_once in itertools.product(range(repeats), sizes):
+            block, level = list(itertools.islice(rest, sizes[at_once])), levels[at_once]
 
             async def ask(turn: Turn, level: Level = level) -> None:
                 level.traces.append(await _ask(client, turn))
@@ -216,16 +226,17 @@ def _mean_of(level: Level, stage: str) -> float:
 
 
 async def _run(url: str, engine_url: str, home: Path, options: argparse.Namespace) -> dict[int, Level]:
-    turns = await record(engine_url, home, options.turns * options.repeats * len(options.streams))
+    sizes = {streams: max(options.turns, FULL * streams) for streams in options.streams}
+    turns = await record(engine_url, home, options.repeats * sum(sizes.values()))
     print(f"recorded {len(turns)} turns of {sum(len(turn.calls) for turn in turns)} calls", file=sys.stderr, flush=True)
-    return await measure(url, engine_url, turns, options.streams, options.repeats)
+    return await measure(url, engine_url, turns, sizes, options.repeats)
 
 
 def main() -> None:
     """Runs it and writes the result and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32], help="how many at a time")
-    parser.add_argument("--turns", type=int, default=32, help="of each repeat at each number of streams")
+    parser.add_argument("--turns", type=int, default=24, help=f"of each repeat, or {FULL} a stream where that is more")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="folder for the result and the picture instead of the repository's")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Mends two faults of vLLM on CPUs, inside vLLM.
+"""Mends three faults of vLLM on CPUs, inside vLLM.
 
 *Adapters.* vLLM 0.32 marks the tokens of requests without an adapter by the index -1, and its kernels for CPUs take
 that for the last adapter slot: once as many adapters as ``--max-loras`` have been in use, the base model's replies are
@@ -9,12 +9,16 @@ vLLM's kernels for GPUs skip them already.
 request's generator back by its offset, which generators of CPUs do not have: the engine ends. Here what such a
 generator was before the draw is put back.
 
+*Waiting.* vLLM's processes wait for each other by asking again and again, with nothing but a yield in between: half a
+core or more, on which the API and whoever calls it would work where there are few. Here they sleep in between.
+
 vLLM finds `register` by the entry point ``vllm.general_plugins`` in each of its processes.
 """
 
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +29,9 @@ _OPS = "vllm.lora.ops.torch_ops.lora_ops"
 _USERS = ("vllm.lora.ops.torch_ops", "vllm.lora.punica_wrapper.punica_cpu")
 _NAME = "bgmv_shrink"
 _RUNNER = "vllm.v1.worker.gpu_model_runner"
+_QUEUE = "vllm.distributed.device_communicators.shm_broadcast"
+NAP = 0.0002
+"""Seconds between two looks; a step of a small model takes some milliseconds."""
 
 
 def register() -> None:
@@ -33,6 +40,7 @@ def register() -> None:
         return
     mend_adapters()
     mend_seeds(importlib.import_module(_RUNNER).GPUModelRunner)
+    mend_waiting()
 
 
 def mend_adapters() -> None:
@@ -85,6 +93,11 @@ def mend_seeds(runner: Any) -> None:
             self.input_batch.generators = generators
 
     runner._sample, runner._bookkeeping_sync, runner.mended = _sample, _bookkeeping_sync, True
+
+
+def mend_waiting() -> None:
+    """Has vLLM's queues in shared memory sleep where they would look again at once."""
+    importlib.import_module(_QUEUE).sched_yield = lambda: time.sleep(NAP)  # type: ignore[attr-defined]
 
 
 def _in_part(runner: Any) -> dict[int, torch.Generator]:

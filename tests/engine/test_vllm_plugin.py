@@ -1,9 +1,10 @@
-"""Tokens without an adapter get nothing of anybody's, and seeded requests outlive a batch without room for them."""
+"""What the plugin mends of vLLM on CPUs: adapters, seeds and waiting."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,6 +81,21 @@ def test_a_draw_that_does_not_count_is_wound_back_and_no_offset_asked_for() -> N
     assert second[0] == first[0]
     assert second[1] != first[1]
     assert sorted(runner.input_batch.generators) == [0, 1]
+
+
+def test_a_reader_of_a_queue_sleeps_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    from assistant.engine import vllm_plugin
+
+    monkeypatch.setattr(shm_broadcast, "sched_yield", shm_broadcast.sched_yield)
+    naps: list[float] = []
+    vllm_plugin.mend_waiting()
+    monkeypatch.setattr(vllm_plugin, "time", SimpleNamespace(sleep=naps.append))
+    reader = shm_broadcast.SpinCondition.__new__(shm_broadcast.SpinCondition)
+    reader.is_reader, reader.last_read, reader.busy_loop_s = True, time.monotonic(), 60
+    reader.wait()
+    assert naps == [vllm_plugin.NAP]
 
 
 @pytest.mark.engine

@@ -29,6 +29,8 @@ from federation.releases.store import Store
 
 EVERY_SECONDS = 0.5
 GRACE_SECONDS = 5.0
+IDLE_SECONDS = 3600.0
+"""How long a release's folder stays after any program of this machine used it last."""
 PATIENCE_SECONDS = 30.0
 """How long callers keep the release that was live before, where a replica does not take the new one."""
 _TELL_SECONDS = 2.0
@@ -194,9 +196,8 @@ class Reconciler:
             except SottoError as error:
                 self._tell(url, "", error)
         kept = traffic.wanted | self._used().keys()
-        for digest in present & kept:
-            self._unwanted.pop(digest, None)
-        long_since = [one for one in present - kept if now - self._unwanted.setdefault(one, now) >= self._grace]
+        self._unwanted = {digest: self._unwanted.get(digest, now) for digest in present - kept}
+        long_since = [digest for digest, since in self._unwanted.items() if now - since >= self._grace]
         if long_since:
             async with self._telling:
                 leaving = await asyncio.to_thread(self._residences.leave, long_since)
@@ -207,7 +208,7 @@ class Reconciler:
                 async with self._telling:
                     await asyncio.to_thread(self._residences.left)
         if replicas and len(held) == len(replicas):
-            await asyncio.to_thread(self._collect, present | kept | self._ledger.kept())
+            await asyncio.to_thread(self._collect, present | kept)
 
     async def _unload(self, url: str, adapters: Adapters, digest: str) -> None:
         try:
@@ -215,14 +216,13 @@ class Reconciler:
         except SottoError as error:
             self._tell(url, digest, error)
 
-    def _collect(self, kept: frozenset[str] | set[str]) -> None:
-        """Removes the folders of releases that no replica names and nobody may want back soon."""
+    def _collect(self, used: frozenset[str] | set[str]) -> None:
+        """Removes the folders of releases that no replica names, nobody may want back soon, and nothing has read."""
+        for digest in used | self._ledger.kept():
+            self._store.touch(digest)
         for digest in self._store.digests():
-            if digest in kept:
-                continue
-            if self._clock() - self._unwanted.setdefault(digest, self._clock()) >= self._grace:
+            if self._store.idle(digest) >= IDLE_SECONDS:
                 self._store.remove(digest)
-                self._unwanted.pop(digest, None)
 
     def _tell(self, place: str, digest: str, error: Exception) -> None:
         if self._told.get((place, digest)) != str(error):

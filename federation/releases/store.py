@@ -1,14 +1,17 @@
 """Releases on this machine, each in a folder named by its digest: verified before it gets that name, never changed.
 
-A folder is removed by `Store.remove` only, which is for whoever knows that no engine has it registered.
+A folder is removed by `Store.remove` only, which is for whoever knows that no engine has it registered and that it
+has been idle for long: other programs of this machine read it too. When it was last used is its folder's time.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from federation.releases.base import Served
@@ -22,8 +25,9 @@ __all__ = ["Store"]
 class Store:
     """The releases under the folder ``root``. May be shared by processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
         self.root = root.expanduser().absolute()
+        self._clock = clock
 
     def digests(self) -> list[str]:
         """What is here, in order of digests."""
@@ -42,7 +46,19 @@ class Store:
         """The release, verified anew: see `federation.releases.verify`. ReleaseNotFound where it is not here."""
         if digest not in self:
             raise ReleaseNotFound(f"The release {digest} is not in {self.root}.")
+        self.touch(digest)
         return verify(self.path(digest), limits or Limits.any(), digest=digest, served=served)
+
+    def touch(self, digest: str) -> None:
+        """Notes that the release is in use now."""
+        with suppress(OSError):  # gone, or another user's: then it is not this program that removes it
+            os.utime(self.path(digest), (now := self._clock(), now))
+
+    def idle(self, digest: str) -> float:
+        """Seconds since any program of this machine used the release; 0 where it is not here."""
+        with suppress(FileNotFoundError):
+            return self._clock() - self.path(digest).stat().st_mtime
+        return 0.0
 
     def add(self, folder: Path) -> Release:
         """Takes in a copy of the release in ``folder``, unless it is here already. ReleaseRefused where it is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ class Vllm(FakeLora):
 class Source:
     """A registry that is a folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.store, self.folders, self.fetched = Store(root / "releases"), dict[str, Path](), list[str]()
+    def __init__(self, root: Path, clock: Callable[[], float]) -> None:
+        self.store, self.folders, self.fetched = Store(root / "releases", clock), dict[str, Path](), list[str]()
 
     def fetch(self, reference: str, /) -> object:
         self.fetched.append(reference)
@@ -64,7 +65,7 @@ class Stage:
 
     def __init__(self, database: Database, root: Path) -> None:
         self.now = 1_800_000_000.0
-        self.source, self.root = Source(root), root
+        self.source, self.root = Source(root, lambda: self.now), root
         self.vllms = {url: Vllm() for url in URLS}
         self.ledger = Ledger(database, lambda: self.now)
         self.router = Router(Fleet(), Receipts(SECRET, lambda: self.now), SECRET, "sotto")

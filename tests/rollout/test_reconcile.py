@@ -9,7 +9,7 @@ import pytest
 
 from assistant.errors import EngineUnavailable
 from assistant.rollout.ledger import Plan
-from assistant.rollout.reconcile import PATIENCE_SECONDS
+from assistant.rollout.reconcile import IDLE_SECONDS, PATIENCE_SECONDS
 from assistant.rollout.replicas import Replicas
 from assistant.rollout.residence import Residences
 from assistant.state.database import Database
@@ -101,7 +101,7 @@ async def test_a_replica_that_lost_an_adapter_unnoticed_is_passed_over(stage: St
     assert digest in stage.held()[0]
 
 
-async def test_what_was_replaced_stays_until_it_is_idle_and_then_goes_with_its_folder(stage: Stage):
+async def test_what_was_replaced_stays_until_it_is_idle_and_its_folder_goes_later(stage: Stage):
     first, second, third = (stage.release(seed) for seed in (1, 2, 3))
     await promote(stage, first)
     with stage.router.route("somebody") as route:
@@ -115,8 +115,25 @@ async def test_what_was_replaced_stays_until_it_is_idle_and_then_goes_with_its_f
         stage.now += 6
         await stage.reconciler.step()
     assert stage.held() == [{third}, {third}]
+    assert set(stage.source.store.digests()) == {first, second, third}
+    stage.now += IDLE_SECONDS
+    await stage.reconciler.step()
     # What a rollback may want at once is kept on disk.
     assert set(stage.source.store.digests()) == {second, third}
+
+
+async def test_a_release_that_another_program_of_the_machine_reads_keeps_its_folder(stage: Stage):
+    """`sotto round run` registers from the store, and `sotto device tune` reads from it, beside a running server."""
+    digest = stage.release(1)
+    await stage.reconciler.step()
+    stage.source.fetch(digest)
+    for _ in range(5):
+        stage.now += 60
+        await stage.reconciler.step()
+    assert digest in stage.source.store
+    stage.now += IDLE_SECONDS
+    await stage.reconciler.step()
+    assert digest not in stage.source.store
 
 
 async def test_a_reply_under_way_on_another_server_keeps_a_release(database: Database, stage: Stage, tmp_path: Path):

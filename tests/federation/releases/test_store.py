@@ -62,3 +62,17 @@ def test_what_is_removed_is_gone_and_what_is_not_there_is_said(store, tmp_path):
     assert list(store.root.iterdir()) == []
     with pytest.raises(ReleaseNotFound):
         store.get(digest)
+
+
+def test_whoever_reads_a_release_puts_off_its_going(tmp_path):
+    now = 1_800_000_000.0
+    store = Store(tmp_path / "store", lambda: now)
+    make(tmp_path / "release")
+    digest = store.add(tmp_path / "release").digest
+    now += 100
+    assert Store(store.root, lambda: now).idle(digest) == 100
+    store.get(digest)
+    assert store.idle(digest) == 0
+    store.remove(digest)
+    store.touch(digest)
+    assert store.idle(digest) == 0

@@ -77,8 +77,14 @@ _PLAINLY = {
     "tuple_type": "this must be a list",
     "model_type": "this must be an object",
     "model_attributes_type": "this must be an object",
+    "missing": "this field is missing",
+    "too_long": "this may hold {max_length} at most, and has {actual_length}",
+    "too_short": "this must hold {min_length} at least, and has {actual_length}",
 }
-"""What pydantic would tell in the words of Python, by the type of its error."""
+"""What pydantic would tell in the words of Python, by the type of its error, over the error's context."""
+
+_UNREADABLE = "There was an error parsing the body"
+"""FastAPI's words where reading a body fails otherwise than by its syntax, as by the depth of its nesting."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,8 @@ def _invalid(errors: Sequence[Any]) -> Problem:
         message = "The body must be a JSON object, sent with the header content-type: application/json."
         return Problem(400, message, "invalid_json")
     more = f" ({len(errors) - 1} more after this)" if len(errors) > 1 else ""
-    reason = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ").rstrip(".")
+    plainly = _PLAINLY.get(first["type"], "").format(**first.get("ctx", {}))
+    reason = plainly or first["msg"].removeprefix("Value error, ").rstrip(".")
     return Problem(400, f"{param}: {reason}.{more}", "invalid_request", param)
 
 
@@ -168,6 +175,8 @@ def _printable(text: str) -> str:
 
 
 def _http(error: HTTPException) -> Problem:
+    if str(error.detail) == _UNREADABLE:
+        return Problem(400, "The body cannot be read as JSON: nest its lists and objects less deeply.", "invalid_json")
     phrase = HTTPStatus(error.status_code).phrase
     message, code = str(error.detail), getattr(error, "code", phrase.lower().replace(" ", "_"))
     if message == phrase:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assistant.api import examples
 from assistant.api.admission import place
@@ -16,6 +16,7 @@ from assistant.api.schemas import (
     MAX_SEED,
     Asker,
     CohortName,
+    GivenWish,
     Grounding,
     LessonAsked,
     LessonTold,
@@ -30,7 +31,7 @@ from assistant.api.voices import asker, count, voice_of
 from assistant.dialogue.types import Done, Plan, WishRequest
 from assistant.errors import EngineError
 from federation.releases.manifest import GLOBAL
-from retrieval.wish import MAX_COUNT, Ids, Wish, in_order, without_nulls
+from retrieval.wish import MAX_COUNT, Ids, Wish, without_nulls
 
 RANKED_TOKENS = 1  # that a ranking decodes, for its distribution
 
@@ -45,7 +46,7 @@ class WishedRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.WISHED]})
 
-    wish: Annotated[Wish, Field(description="An empty wish gets what is best known.")] = Wish()
+    wish: Annotated[GivenWish, Field(description="An empty wish gets what is best known.")] = Wish()
     count: Annotated[
         int | None, Field(ge=1, le=MAX_COUNT, description="How many; goes before the wish's own `count`.")
     ] = None
@@ -59,12 +60,6 @@ class WishedRequest(BaseModel):
     lesson: LessonAsked = False
 
     _nulls = model_validator(mode="before")(without_nulls)
-
-    @field_validator("wish")
-    @classmethod
-    def _in_order(cls, wish: Wish) -> Wish:
-        in_order(wish.year_from, wish.year_to)
-        return wish
 
     def request(self) -> WishRequest:
         """What the dialogue is asked for."""

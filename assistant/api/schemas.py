@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,7 +23,7 @@ from assistant.api import examples
 from assistant.api.tools import NAME, PastToolCall, Tool, ToolCall, ToolChoice, ToolMode, offered
 from assistant.dialogue.types import Adapter, FinishReason, Lesson, Recommendation, Trace, Usage
 from assistant.engine.soft_prompts import MOST_TOKENS
-from retrieval.wish import Wish
+from retrieval.wish import Wish, in_order
 
 MAX_MESSAGES = 200
 MAX_CHARACTERS = 32_000
@@ -44,6 +45,11 @@ def _text_of(content: Any) -> Any:
     return "".join(str(piece) for piece in pieces)
 
 
+def _in_order(wish: Wish) -> Wish:
+    in_order(wish.year_from, wish.year_to)
+    return wish
+
+
 def _listed(value: Any) -> Any:
     """OpenAI allows one string in place of a list of one."""
     return [value] if isinstance(value, str) else value
@@ -56,6 +62,8 @@ Content = Annotated[
     BeforeValidator(_text_of),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_PART}, {"type": "null"}]}),
 ]
+GivenWish = Annotated[Wish, AfterValidator(_in_order)]
+"""A wish that a client sends: its years are the right way round, as in every answer."""
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Asker = Annotated[
@@ -99,7 +107,7 @@ class ChatRequest(BaseModel):
 
     model: ModelName
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
-    wish: Annotated[Wish | None, Field(description="The wish of the last answer, to build on it.")] = None
+    wish: Annotated[GivenWish | None, Field(description="The wish of the last answer, to build on it.")] = None
     trace: TraceAsked = False
     lesson: LessonAsked = False
     stream: bool | None = False

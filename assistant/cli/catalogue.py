@@ -226,7 +226,7 @@ def _complaints(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        raise failure(str(error)) from None
+        raise failure(error) from None
 
 
 @contextmanager

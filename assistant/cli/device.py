@@ -213,7 +213,7 @@ def _told() -> Iterator[None]:
     except BrokenPipeError:  # whoever reads the export has had enough
         raise
     except (StoreError, RecordError, CatalogueError, ImportFileError, OSError) as error:
-        raise failure(str(error)) from None
+        raise failure(error) from None
 
 
 def _write(store: EventStore, file: IO[str]) -> int:

@@ -306,4 +306,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (SottoError, StoreError, CatalogueError, ReleaseError, ValueError, OSError) as error:
-        raise failure(str(error)) from None
+        raise failure(error) from None

@@ -73,7 +73,7 @@ def starter(
         with progress_bars() as (_, step):
             found = asyncio.run(_measure(settings, url_engine, gold, turns, concurrency, step))
     except (SottoError, OSError, ValueError) as error:
-        raise failure(str(error)) from error
+        raise failure(error) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if out is not None:

@@ -38,7 +38,7 @@ def personalisation(
         if plot is not None:
             _draw(found, plot)
     except (MissingLibrary, OSError, ValueError) as error:
-        raise failure(str(error)) from error
+        raise failure(error) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if out is not None:

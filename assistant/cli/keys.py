@@ -133,7 +133,7 @@ def _store(home: Path | None) -> Iterator[KeyStore]:
         with Database.of(settings) as database:
             yield KeyStore(database)
     except SottoError as error:
-        raise failure(str(error)) from None
+        raise failure(error) from None
 
 
 def _print_issued(issued: Issued, *, as_json: bool) -> None:

@@ -17,10 +17,24 @@ Steps = Callable[[str, int, int], None]
 """Called with the name of a step, how much of it is done, and how much there is."""
 
 
-def failure(message: str) -> typer.Exit:
+def failure(what: str | Exception) -> typer.Exit:
     """Says on standard error what went wrong; raise what it returns to leave with exit code 1."""
-    typer.echo(f"sotto: {message}", err=True)
+    typer.echo(f"sotto: {what if isinstance(what, str) else plainly(what)}", err=True)
     return typer.Exit(1)
+
+
+def plainly(error: Exception) -> str:
+    """What ``error`` says to people: of an error of the system without its number, of one of pydantic's the first."""
+    import pydantic
+
+    if isinstance(error, pydantic.ValidationError):
+        found = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, found["loc"]))
+        message = found["msg"].removeprefix("Value error, ")
+        return f"{place}: {message}" if place else message
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return str(error)
 
 
 def print_json(value: object) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assistant.cli.output import failure, print_facts, print_json
+from assistant.cli.output import failure, plainly, print_facts, print_json
 
 if TYPE_CHECKING:
     from federation.releases.diff import ReleaseDiff
@@ -167,8 +167,8 @@ def _registry(home: Path | None, name: str, *, as_json: bool = False) -> Iterato
         yield Registry(home or settings.home, settings.mlflow_uri, name)
     except (ReleaseError, OSError, ValueError) as error:
         if as_json:
-            print_json({"ok": False, "error": type(error).__name__, "message": str(error)})
-        raise failure(str(error)) from None
+            print_json({"ok": False, "error": type(error).__name__, "message": plainly(error)})
+        raise failure(error) from None
 
 
 def _named(folder: Path) -> str | None:

@@ -207,7 +207,10 @@ def _ask(
     except ValueError:
         raise failure(f"{server.base_url} is no Sotto server: it answers without JSON.") from None
     if answer.is_error:
-        raise failure(str(content.get("error", {}).get("message", answer.status_code)))
+        message = str(content.get("error", {}).get("message", answer.status_code))
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            message += " `sotto rollout` takes one with the scope admin (--scope admin), in SOTTO_API_KEY."
+        raise failure(message)
     return content
 
 
@@ -234,7 +237,7 @@ def _digest(reference: str, home: Path | None) -> str:
     try:
         return Registry(settings.home.expanduser(), settings.mlflow_uri).find(reference).digest
     except ReleaseError as error:
-        raise failure(str(error)) from None
+        raise failure(error) from None
 
 
 def _steps(text: str) -> list[float]:

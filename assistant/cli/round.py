@@ -195,7 +195,7 @@ def _go(folder: Path, settings: Settings, *, as_json: bool) -> None:
     from federation.rounds.session import go, read, release
     from federation.rounds.tracking import track
 
-    with _told(), _watching(read(folder), as_json=as_json) as watcher:
+    with _told(folder.name), _watching(read(folder), as_json=as_json) as watcher:
         state = go(folder, watcher)
         registered = release(folder, Registry(settings.home, settings.mlflow_uri))
         track(settings.home, settings.mlflow_uri, read(folder), state, registered.digest)
@@ -295,7 +295,7 @@ def _settings(home: Path | None, model: str | None = None) -> Settings:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(run: str = "RUN") -> Iterator[None]:
     """Errors of a run as messages, and exit code 1; Ctrl-C says how to go on."""
     from assistant.errors import SottoError
     from federation.releases.errors import ReleaseError
@@ -305,17 +305,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (SottoError, ReleaseError, CheckpointError, TooFewDevices, ValueError, OSError) as error:
-        raise failure(_plain(error)) from error
+        raise failure(error) from error
     except KeyboardInterrupt:
-        typer.echo("sotto: stopped; `sotto round resume RUN` goes on from the last round that was over.", err=True)
+        typer.echo(f"sotto: stopped; `sotto round resume {run}` goes on from the last round that was over.", err=True)
         raise typer.Exit(130) from None
-
-
-def _plain(error: Exception) -> str:
-    import pydantic
-
-    if isinstance(error, pydantic.ValidationError):
-        found = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, found["loc"]))
-        return f"{place}: {found['msg']}" if place else found["msg"]
-    return str(error)

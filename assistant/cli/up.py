@@ -64,7 +64,7 @@ def command(
         settings = _settings({name: value for name, value in given.items() if value is not None})
         asyncio.run(_until_stopped(settings, _on_desktop() if browse is None else browse))
     except (SottoError, CatalogueError, EncoderError) as error:
-        raise failure(str(error)) from error
+        raise failure(error) from error
     except KeyboardInterrupt:
         return
 

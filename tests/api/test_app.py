@@ -42,7 +42,7 @@ async def test_a_wrong_method_says_which_are_right():
 async def test_a_body_that_is_no_json_object_is_refused(options):
     answer = await fetch("POST", CHAT, **options)
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"]
+    assert answer.json()["error"]["code"] == "invalid_json"
 
 
 async def test_a_large_body_is_refused_by_its_declared_length():

@@ -116,7 +116,8 @@ class TestExport:
 
     def test_a_folder_that_is_not_there_is_told(self, filled, tmp_path):
         result = sotto("export", "--out", tmp_path / "absent" / "mine.jsonl")
-        assert (result.exit_code, "No such file" in result.stderr) == (1, True)
+        assert result.exit_code == 1
+        assert result.stderr == f"sotto: {tmp_path / 'absent' / 'mine.jsonl'}: No such file or directory.\n"
 
     def test_an_export_that_fails_leaves_no_half_of_a_file(self, filled, tmp_path, monkeypatch):
         def breaks(self):

@@ -105,6 +105,13 @@ def test_watch_ends_where_nothing_is_under_way(rollout: Shell):
     assert "live: the base model" in rollout("watch").stdout
 
 
+def test_who_has_no_key_is_told_which_one_it_takes(rollout: Shell):
+    refused = Shell(rollout.url, "")("status")
+    assert refused.exit_code == 1
+    assert "--scope admin" in refused.stderr
+    assert "SOTTO_API_KEY" in refused.stderr
+
+
 def test_what_the_server_refuses_is_said(rollout: Shell):
     refused = rollout("promote", "-m", "sure")
     assert refused.exit_code == 1

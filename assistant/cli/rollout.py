@@ -25,6 +25,7 @@ app = typer.Typer(help="Take releases into live traffic behind a canary, and bac
 
 _SHOWN, _WHOLE = 12, 64
 _WATCH_SECONDS = 1.0
+_ANSWER_SECONDS, _GATE_SECONDS = 120.0, 3600.0
 
 Url = Annotated[str | None, typer.Option(help="Address of the server.", show_default="http://127.0.0.1:$SOTTO_PORT")]
 ApiKey = Annotated[
@@ -70,7 +71,8 @@ def start(
     }
     if override is not None:
         body["override"] = override
-    with _server(url, api_key) as server:
+    typer.echo("The gate checks the release; this may take minutes.", err=True)
+    with _server(url, api_key, _GATE_SECONDS) as server:
         entry = _ask(server, "POST", "/admin/rollouts", body)
     _print_entry(entry, as_json=as_json)
 
@@ -176,7 +178,8 @@ def _act(action: str, reason: str, url: str | None, api_key: str | None, *, as_j
 
 
 @contextmanager
-def _server(url: str | None, api_key: str | None) -> Iterator[httpx.Client]:
+def _server(url: str | None, api_key: str | None, seconds: float = _ANSWER_SECONDS) -> Iterator[httpx.Client]:
+    """The server; ``seconds`` is how long it may take to answer."""
     import httpx
 
     from assistant.settings import Settings
@@ -184,7 +187,10 @@ def _server(url: str | None, api_key: str | None) -> Iterator[httpx.Client]:
     address = url or f"http://127.0.0.1:{Settings().port}"
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     transport = httpx.HTTPTransport(retries=1)
-    with httpx.Client(base_url=address, headers=headers, transport=transport, timeout=120, trust_env=False) as client:
+    timeout = httpx.Timeout(_ANSWER_SECONDS, read=seconds)
+    with httpx.Client(
+        base_url=address, headers=headers, transport=transport, timeout=timeout, trust_env=False
+    ) as client:
         yield client
 
 
@@ -200,6 +206,8 @@ def _ask(
     try:
         answer = _answer(server, method, path, body)
         content = answer.json()
+    except httpx.ReadTimeout:
+        raise failure(f"{server.base_url} has not answered yet; `sotto rollout audit` says what came of it.") from None
     except httpx.HTTPError as error:
         raise failure(
             f"{server.base_url} does not answer ({error}): is `sotto up` running, and is --url right?"

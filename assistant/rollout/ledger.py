@@ -169,10 +169,7 @@ class Ledger:
         with self.alone() as session:
             if (known := _started(session, release, request_key)) is not None:
                 return known
-            if (other := _under_way(session)) is not None:
-                raise Conflict(f"Rollout {other.id} is {other.state}: promote it or roll it back first.")
-            if (live := _live(session)) == release:
-                raise Conflict(f"The release {release} is live already.")
+            live = _live_before(session, release)
             row = self._new(release, live, plan, "running", request_key)
             session.add(row)
             session.flush()
@@ -180,9 +177,14 @@ class Ledger:
             return _entry(row)
 
     def started(self, release: str, request_key: str | None) -> Entry | None:
-        """The rollout of ``release`` that ``request_key`` began before. Conflict where it began another's."""
+        """The rollout of ``release`` that ``request_key`` began before; None where one may begin.
+
+        Conflict where the key began another's, and where `start` would refuse: the gate takes minutes.
+        """
         with self._database.read() as session:
-            return _started(session, release, request_key)
+            if (known := _started(session, release, request_key)) is None:
+                _live_before(session, release)
+            return known
 
     def advance(self, rollout: int, step: int, who: str, why: str) -> Entry:
         """To the step after ``step``, or to live after the last; nothing changes where another server did so before."""
@@ -421,6 +423,15 @@ def _row_live(session: Session) -> Rollout | None:
 def _live(session: Session) -> str | None:
     row = _row_live(session)
     return None if row is None else row.release
+
+
+def _live_before(session: Session, release: str) -> str | None:
+    """What a rollout of ``release`` would replace. Conflict where none can begin."""
+    if (other := _under_way(session)) is not None:
+        raise Conflict(f"Rollout {other.id} is {other.state}: promote it or roll it back first.")
+    if (live := _live(session)) == release:
+        raise Conflict(f"The release {release} is live already.")
+    return live
 
 
 def _started(session: Session, release: str, request_key: str | None) -> Entry | None:

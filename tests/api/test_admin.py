@@ -85,6 +85,14 @@ async def test_a_start_that_is_sent_again_does_not_pass_the_gate_again(admin: ht
     assert [line["what"] for line in (await admin.get("/admin/audit")).json()] == ["start", "gate overridden"]
 
 
+async def test_what_cannot_begin_is_refused_before_the_gate_takes_its_minutes(admin: httpx.AsyncClient):
+    await start(admin)
+    refused = await start(admin, BAD)
+    assert "Rollout 1 is running" in refused.json()["error"]["message"]
+    await act(admin, "promote")
+    assert "live already" in (await start(admin)).json()["error"]["message"]
+
+
 async def test_a_closed_gate_names_its_figures_and_an_override_is_audited(admin: httpx.AsyncClient):
     refused = await start(admin, BAD)
     assert refused.status_code == 409

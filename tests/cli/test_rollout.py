@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ def test_watch_goes_on_until_the_rollout_has_ended(rollout: Shell, monkeypatch: 
     monkeypatch.setattr("assistant.cli.rollout.time.sleep", lambda _: rollout("promote", "-m", "sure"))
     shown = rollout("watch").stdout
     assert f"live: {DIGEST}" in shown
+
+
+def test_a_gate_that_takes_longer_than_one_waits_is_told_of(rollout: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("assistant.cli.rollout._GATE_SECONDS", 0.2)
+    monkeypatch.setattr("assistant.rollout.gate.Gate.pass_", lambda *_: time.sleep(1))
+    late = rollout("start", DIGEST, "-m", "round 5")
+    assert late.exit_code == 1
+    assert "sotto rollout audit" in late.stderr
 
 
 def test_a_rollback_whose_answer_is_lost_is_not_made_twice(rollout: Shell, monkeypatch: pytest.MonkeyPatch):

@@ -57,7 +57,10 @@ async def readyz(serving: ServingDep) -> Any:
     """200 when the engine answers under the live release and the index is loaded, else 503 with what is missing."""
     items = len(serving.library.catalogue)
     missing = {}
-    if not await engine_answers(serving):
+    replicas = serving.rollouts.router.fleet.replicas.values()
+    if replicas and all(replica.draining for replica in replicas):
+        missing["engine"] = "Every replica is drained; `GET /admin/replicas` lists them, and adding one takes it back."
+    elif not await engine_answers(serving):
         missing["engine"] = "It is starting, restarting or unreachable; engine.log in the logs folder says which."
     elif not serving.rollouts.router.ready:
         missing["release"] = "The live release is being loaded; `sotto rollout status` says what keeps it."

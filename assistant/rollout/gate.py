@@ -30,7 +30,7 @@ class GateClosed(Conflict):
     code = "gate_closed"
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        failed = "; ".join(f"{one.check}: {one.figures}" for one in findings if not one.passed)
+        failed = "; ".join(f"{one.check}: {one.figures.rstrip('.')}" for one in findings if not one.passed)
         super().__init__(
             f"The gate is closed. {failed}. Mend the release, or override with a reason: it is kept in the audit log."
         )

@@ -50,7 +50,9 @@ class Tuner:
     ) -> None:
         from peft import get_peft_model
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # of transformers, which draws one for every load, whatever standard error is
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).requires_grad_(False)
         self._peft: Any = get_peft_model(base, _config(lora), adapter_name="a0")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from assistant.engine.fleet import Replica
+from assistant.engine.gateway import VllmEngine
 from tests.api.fakes import ALIEN, FakeEngine, FakeLibrary, ScriptedAssistant, app_with, client_of
 
 CHAT = "/v1/chat/completions"
@@ -119,6 +121,17 @@ async def test_health_does_not_depend_on_the_engine_and_readiness_does():
     assert (answer.status_code, list(answer.json()["missing"])) == (503, ["engine"])
     assert answer.headers["retry-after"]
     assert (await fetch("GET", "/readyz")).json() == {"status": "ready", "items": 2}
+
+
+async def test_readiness_tells_a_fleet_that_was_drained_from_an_engine_that_is_down():
+    app = app_with(ScriptedAssistant())
+    url = "http://127.0.0.1:8001"
+    replica = Replica(url, VllmEngine(url), up=True, draining=True)
+    app.state.serving.rollouts.router.fleet.replicas[url] = replica
+    async with client_of(app) as client:
+        assert "drained" in (await client.get("/readyz")).json()["missing"]["engine"]
+        replica.draining = False
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_an_empty_catalogue_is_not_ready():

@@ -142,11 +142,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settings_at_default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every ``SOTTO_*`` setting at its default, and a `SOTTO_HOME` of the tests' own for what outlives a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("SOTTO_")]:
+            patch.delenv(name)
+        patch.setenv("SOTTO_HOME", str(tmp_path_factory.mktemp("sotto-home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `SOTTO_HOME` of the test's own, with every other ``SOTTO_*`` setting at its default."""
-    for name in [name for name in os.environ if name.startswith("SOTTO_")]:
-        monkeypatch.delenv(name)
+    """A `SOTTO_HOME` of the test's own."""
     home = tmp_path / "sotto-home"
     monkeypatch.setenv("SOTTO_HOME", str(home))
     return home

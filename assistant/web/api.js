@@ -1,4 +1,4 @@
-// The page's side of the HTTP API: a reply as it streams, and the records of items.
+// The page's side of the HTTP API: a reply as it streams, verdicts, and the records of items.
 
 const RETRYABLE_FROM = 500;
 
@@ -45,6 +45,16 @@ export async function* streamReply({ messages, wish, signal }) {
     yield chunk;
   }
   if (!finished) throw new ApiError("The connection broke off before the reply was complete.", { retryable: true });
+}
+
+/** Tells the server that a recommendation was "accepted" or "rejected", or that its verdict is "withdrawn". Throws ApiError. */
+export async function giveVerdict(recommendationId, verdict) {
+  const response = await reach("/v1/feedback", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ recommendation_id: recommendationId, verdict }),
+  });
+  if (!response.ok) throw await refusal(response);
 }
 
 const items = new Map();

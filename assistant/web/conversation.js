@@ -4,10 +4,18 @@ import { useCallback, useRef, useState } from "./vendor/htm-preact.js";
 import { readItem, streamReply } from "./api.js";
 
 /**
- * A turn: `question`; `reply` so far; `recommendations`; `wish` after it;
+ * A turn: `question`; `reply` so far; `recommendations`, with the `recommendationId` of all of them; `wish` after it;
  * `state`: "waiting" (nothing came yet), "streaming", "done", "stopped" or "failed"; `error` when failed.
  */
-const newTurn = (question) => ({ question, reply: "", recommendations: [], wish: null, state: "waiting", error: null });
+const newTurn = (question) => ({
+  question,
+  reply: "",
+  recommendations: [],
+  recommendationId: null,
+  wish: null,
+  state: "waiting",
+  error: null,
+});
 
 export const isBusy = (turn) => turn?.state === "waiting" || turn?.state === "streaming";
 
@@ -47,7 +55,11 @@ export function useConversation() {
       for await (const chunk of streamReply({ messages: spoken([...earlier, turn]), wish, signal: controller.signal })) {
         if (chunk.recommendations) {
           chunk.recommendations.forEach(({ id }) => readItem(id).catch(() => {}));
-          update({ recommendations: chunk.recommendations, wish: chunk.wish });
+          update({
+            recommendations: chunk.recommendations,
+            recommendationId: chunk.recommendation_id,
+            wish: chunk.wish,
+          });
         }
         const text = chunk.choices[0]?.delta?.content;
         if (text) update({ reply: turn.reply + text, state: "streaming" });

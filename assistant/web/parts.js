@@ -1,7 +1,7 @@
 // What the page is made of. Text of the model and the catalogue only ever becomes text nodes.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
-import { keepKey, readItem } from "./api.js";
+import { giveVerdict, keepKey, readItem } from "./api.js";
 import { isBusy } from "./conversation.js";
 
 const SUGGESTIONS = [
@@ -12,6 +12,7 @@ const SUGGESTIONS = [
 ];
 const MAX_CHARACTERS = 32000;
 const CAST_SHOWN = 3;
+const VERDICTS = { accepted: "Good picks", rejected: "Not for me" };
 
 export function Welcome({ onPick }) {
   return html`
@@ -35,6 +36,7 @@ export function Turn({ turn, isLast, onRetry, onClear }) {
         ${turn.state === "waiting" && html`<${Waiting} />`}
         ${turn.reply && html`<p class=${turn.state === "streaming" ? "reply writing" : "reply"}>${turn.reply}</p>`}
         ${showsItems && html`<${Items} recommendations=${turn.recommendations} />`}
+        ${showsItems && html`<${Verdict} key=${turn.recommendationId} id=${turn.recommendationId} />`}
         ${turn.state === "stopped" && html`<p class="note">You stopped this reply.</p>`}
         ${turn.state === "failed" && html`<${Problem} error=${turn.error} canRetry=${isLast} onRetry=${onRetry} onClear=${onClear} />`}
       </div>
@@ -51,6 +53,44 @@ function Items({ recommendations }) {
     <ol class="items" aria-label="Recommendations">
       ${recommendations.map((pick) => html`<${Card} key=${pick.id} pick=${pick} />`)}
     </ol>
+  `;
+}
+
+/** What the person thinks of a recommendation, changed or taken back at will. */
+function Verdict({ id }) {
+  const [given, setGiven] = useState("withdrawn");
+  const [problem, setProblem] = useState(null);
+  const sending = useRef(false);
+  const judge = async (verdict) => {
+    // One at a time, so that the last one pressed is the last to arrive.
+    if (sending.current) return;
+    sending.current = true;
+    setProblem(null);
+    try {
+      await giveVerdict(id, verdict);
+      setGiven(verdict);
+    } catch (error) {
+      setProblem(error.message);
+    }
+    sending.current = false;
+  };
+  const note = given === "withdrawn" ? "" : "Counted without your words; press again to take it back.";
+  return html`
+    <div class="verdict" role="group" aria-label="Your verdict on these">
+      ${Object.entries(VERDICTS).map(([verdict, label]) => {
+        const pressed = verdict === given;
+        return html`<button
+          key=${verdict}
+          type="button"
+          class="plain"
+          aria-pressed=${pressed ? "true" : "false"}
+          onClick=${() => judge(pressed ? "withdrawn" : verdict)}
+        >
+          ${label}
+        </button>`;
+      })}
+      <span class="note" role="status">${problem ?? note}</span>
+    </div>
   `;
 }
 

@@ -113,6 +113,29 @@ def test_a_follow_up_sends_the_conversation_and_the_wish(chat):
     assert turn.wish == PLAN.wish
 
 
+def test_a_verdict_is_given_changed_and_taken_back(chat):
+    told, status = [], [200]
+
+    def answer(route):
+        told.append(route.request.post_data_json)
+        body = {"error": {"message": "The server cannot reach its state database. Try again."}}
+        route.fulfill(status=status[0], json={} if status[0] == 200 else body)
+
+    chat.page.route("**/v1/feedback", answer)
+    chat.say("Something like Alien")
+    good, bad = chat.button("Good picks"), chat.button("Not for me")
+    for button, pressed in ((good, "true"), (bad, "true"), (bad, "false")):
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", pressed)
+    assert [one["verdict"] for one in told] == ["accepted", "rejected", "withdrawn"]
+    assert {one["recommendation_id"] for one in told} == {PLAN.recommendation_id}
+
+    status[0] = 503
+    good.click()
+    expect(chat.page.get_by_role("group", name="Your verdict")).to_contain_text("state database")
+    expect(good).to_have_attribute("aria-pressed", "false")
+
+
 def test_shift_enter_writes_a_new_line_and_enter_sends(chat):
     box = chat.page.get_by_label("Your message")
     box.press_sequentially("one")

@@ -61,6 +61,11 @@ def allowed_hosts(bound_to: str, named: str = "") -> frozenset[str] | None:
     return LOOPBACK_NAMES | {bound_to} | names if names or is_loopback(bound_to) else None
 
 
+_STOPPING = Problem(
+    503, "The server is stopping. Send the request again once it is back.", "stopping", headers=(("retry-after", "5"),)
+)
+
+
 class Guard:
     """The middleware. ``hosts`` are the names it answers to, None for any."""
 
@@ -84,6 +89,11 @@ class Guard:
                 await self.app(scope, _limited(receive), answer.send)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            # The server stops and has waited long enough for what was under way.
+            if answer.started:
+                raise
+            await _STOPPING.response()(scope, receive, answer.send)
         except Exception as error:
             # Let through, it would be logged by the server with its message, which may quote a conversation.
             problem = problem_of(error, request_id)

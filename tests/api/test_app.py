@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 import pytest
 
 from assistant.engine.fleet import Replica
 from assistant.engine.gateway import VllmEngine
-from tests.api.fakes import ALIEN, FakeEngine, FakeLibrary, ScriptedAssistant, app_with, client_of
+from tests.api.fakes import ALIEN, FakeEngine, FakeLibrary, ScriptedAssistant, app_with, client_of, served, until
 
 CHAT = "/v1/chat/completions"
 
@@ -150,3 +154,16 @@ async def test_the_schema_has_an_example_and_one_form_of_error():
     assert "422" not in chat["responses"]
     assert chat["responses"]["4XX"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")
     assert "text/event-stream" in chat["responses"]["200"]["content"]
+
+
+def test_what_is_under_way_when_the_server_stops_is_told_so(capfd: pytest.CaptureFixture[str]):
+    assistant = ScriptedAssistant([60.0])
+    with ThreadPoolExecutor() as pool:
+        with served(app_with(assistant)) as url:
+            body = {"model": "sotto", "messages": [{"role": "user", "content": "horror"}]}
+            asked = pool.submit(httpx.post, url + CHAT, json=body, timeout=30)
+            asyncio.run(until(lambda: bool(assistant.requests)))
+        answer = asked.result()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")
+    assert answer.headers["retry-after"]
+    assert "Traceback" not in capfd.readouterr().err

@@ -32,9 +32,10 @@ from assistant.dialogue.cues import (
     years_said,
 )
 from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Vocabulary
+from assistant.dialogue.examples import Encoder
 from assistant.dialogue.pointing import counts, governed_counts, pointed
 from assistant.dialogue.stance import Stance, stances
-from assistant.dialogue.subject import Encoder, Subjects, possible
+from assistant.dialogue.subject import Subjects, possible
 from assistant.dialogue.topic import gives_up_topic, topic
 from assistant.dialogue.values import PLACES, TASTES, Choice, Saying, choices, sayings
 from retrieval.lexicon import clearing, phrases

@@ -1,48 +1,41 @@
 """Whether a message is a wish or question about films, small talk, something else altogether, or an order.
 
-Words of films and known values tell a wish; without any, the nearest of the hand-written examples in
-``language/subjects.yaml`` tells, by the encoder. It rules out only what is clearly not meant; the model decides.
+Words of films and known values tell a wish; without any, the hand-written examples in ``language/subjects.yaml`` tell,
+by the encoder. It rules out only what is clearly not meant; the model decides.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from assistant.dialogue.edit import ACTS, Act
+from assistant.dialogue.examples import Encoder, Examples, Vectors
 from assistant.dialogue.scope import cues
 from retrieval.lexicon import read_bank
 
-ELSEWHERE, FAR_ELSEWHERE = 0.06, 0.2
-"""By how much an example of another subject must be nearer than any wish, in cosine, for a message to be declined.
+NEAR = 0.3
+"""A subject that is less likely than the likeliest by no more than this stays possible."""
+SURE, FACETED, FIRM = 0.15, 0.35, 0.6
+"""By how much another subject must be likelier than any wish for a message to be declined.
 
-Far, where it says a genre or mood outright.
+The more, where it says a value of a facet or points at something, and where it says a genre or mood outright.
 """
-
-Vectors = NDArray[np.float32]
-
-
-class Encoder(Protocol):
-    """The text encoder of retrieval."""
-
-    def encode(self, texts: Sequence[str]) -> Vectors: ...
 
 
 class Subjects:
-    """The examples, encoded once."""
+    """The examples of ``language/subjects.yaml``, fitted once; an order is declined as any other subject is."""
 
     def __init__(self, encoder: Encoder) -> None:
-        bank = _bank()
-        self._vectors = {name: encoder.encode(list(texts)) for name, texts in bank.items()}
+        bank = read_bank("assistant.dialogue", "subjects")
+        joined = {"wish": bank["wish"], "chat": bank["chat"], "off_topic": [*bank["off_topic"], *bank["order"]]}
+        self._examples = Examples(joined, encoder)
 
     def likeness(self, vector: Vectors) -> dict[str, float]:
-        """The cosine of ``vector`` (dim,) with the nearest example of each subject."""
-        return {name: float((vectors @ vector).max()) for name, vectors in self._vectors.items()}
+        """How like each subject the message of ``vector`` (dim,) is."""
+        return self._examples.scores(vector)
 
 
 def possible(
@@ -63,8 +56,9 @@ def possible(
     """
     if cues("orders").search(words):
         return ("off_topic",)
-    filmic = filmic or cues("filmic").search(words) is not None
-    elsewhere = _elsewhere().search(words) and not cues("screened").search(words)
+    screened = cues("screened").search(words) is not None
+    filmic, spoken = filmic or cues("filmic").search(words) is not None, filmic
+    elsewhere = _elsewhere().search(words) and not screened
     if elsewhere or (not (filmic or pointing) and _task().match(words)):
         return ("off_topic",)
     if _chatter().fullmatch(words) or (not faceted and _thanks().match(words) and not _more().search(words)):
@@ -72,14 +66,26 @@ def possible(
     acts = set(ACTS)
     if filmic or faceted:
         acts -= {"off_topic"} if cues("chatty").search(words) else {"off_topic", "chat"}
-    if not filmic:
-        near = likeness()
-        margin = max(near["off_topic"], near["order"]) - max(near["wish"], near["chat"])
-        if margin >= (FAR_ELSEWHERE if firm else ELSEWHERE) and not pointing:
-            return ("off_topic",)
-        if margin > 0:
-            acts |= {"off_topic"}
+    # Other things are recommended and suggested too.
+    if filmic and (spoken or screened or firm):
+        return tuple(act for act in ACTS if act in acts)
+    near = likeness()
+    margin = near["off_topic"] - max(near["wish"], near["chat"])
+    if margin >= (FIRM if filmic or firm else FACETED if faceted or pointing else SURE):
+        return ("off_topic",)
+    if not (filmic or faceted):
+        acts &= _likely(near)
+    elif margin > 0 and not filmic:
+        acts |= {"off_topic"}
     return tuple(act for act in ACTS if act in acts)
+
+
+def _likely(near: Mapping[str, float]) -> set[Act]:
+    """The acts of the subjects that are about as likely as the likeliest."""
+    least = max(near.values()) - NEAR
+    wishes = {act for act in ACTS if act not in {"chat", "off_topic"}}
+    acts: dict[str, set[Act]] = {"wish": wishes, "chat": {"chat"}, "off_topic": {"off_topic"}}
+    return {act for subject, score in near.items() if score >= least for act in acts[subject]}
 
 
 @cache
@@ -116,7 +122,3 @@ def _more() -> re.Pattern[str]:
 def _bank_of_cues() -> Mapping[str, Any]:
     return read_bank("assistant.dialogue", "reading")
 
-
-@cache
-def _bank() -> Mapping[str, Any]:
-    return read_bank("assistant.dialogue", "subjects")

@@ -32,17 +32,20 @@ from assistant.dialogue.cues import (
     years_said,
 )
 from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Vocabulary
-from assistant.dialogue.examples import Encoder
+from assistant.dialogue.examples import Encoder, Examples
 from assistant.dialogue.pointing import counts, governed_counts, pointed
 from assistant.dialogue.stance import Stance, stances
 from assistant.dialogue.subject import Subjects, possible
 from assistant.dialogue.topic import gives_up_topic, topic
 from assistant.dialogue.values import PLACES, TASTES, Choice, Saying, choices, sayings
-from retrieval.lexicon import clearing, phrases
+from assistant.dialogue.verdict import Verdicts
+from retrieval.lexicon import clearing, phrases, read_bank
 
 NEAREST = {"genres": 3, "moods": 4}
 LIKELY = 0.6
 """The least cosine of a message with a genre or mood for it to be meant though nothing says it."""
+KEPT, GIVEN_UP = 0.3, -0.25
+"""How like the examples that give up nothing, or a part, a message must be for it to give up nothing, or that part."""
 FORGIVEN = 90.0
 LEAST_FUZZY = 6
 TITLES = ("like", "dislike", "seen")
@@ -86,6 +89,7 @@ class EvidenceFinder:
         self, vocabulary: Vocabulary, encoder: Encoder, is_topic: Callable[[str], bool] = lambda words: False
     ) -> None:
         self._vocabulary, self._encoder, self._is_topic = vocabulary, encoder, is_topic
+        self._verdicts = Verdicts(encoder)
         self._names: dict[str, NDArray[np.float32]] = {}
         self._known = {name: getattr(vocabulary, name) for name in FACETS}
 
@@ -105,9 +109,13 @@ class EvidenceFinder:
         self._add_unsaid(decided, words, vector, near=not about.sure)
         decided["about"] = about
         pointing, exactly = pointed(message, shown)
-        decided |= _pointers(message, pointing, exactly, bool(spoken))
+        to = self._verdicts.settled(message, stances(message, pointing, exactly, bool(spoken)))
+        decided |= _pointers(to)
         given_up = self._given_up(message, text, words, away)
-        decided["clear"] = Choice(given_up, () if given_up else self._may_give_up(loose, message, said, decided))
+        may = () if given_up else self._may_give_up(loose, message, said, decided)
+        if not given_up and (may or gives_up(words) or gives_up_all(words)):
+            given_up, may = self._giving_up(vector(), may)
+        decided["clear"] = Choice(given_up, may)
         eras = outright_eras(words)
         count = governed_counts(message)
         if count:
@@ -147,6 +155,18 @@ class EvidenceFinder:
     @cached_property
     def _subjects(self) -> Subjects:
         return Subjects(self._encoder)
+
+    @cached_property
+    def _parts(self) -> Examples:
+        return Examples(read_bank("assistant.dialogue", "giving_up"), self._encoder)
+
+    def _giving_up(self, vector: NDArray[np.float32], may: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The parts that a message of ``vector`` gives up by example, or those of ``may`` that it still can."""
+        scores = self._parts.scores(vector)
+        best = max(scores, key=lambda part: scores[part])
+        if best == "none":
+            return (), may if scores["none"] < KEPT else ()
+        return ((best,), ()) if scores[best] >= GIVEN_UP else ((), may)
 
     def _given_up(self, message: str, text: str, words: str, away: Collection[str]) -> tuple[str, ...]:
         """The parts of the earlier wish that are given up without a doubt, by name or by a value in ``away``."""
@@ -261,9 +281,8 @@ def _acts(message: str, shown: int) -> tuple[Act, ...]:
     return tuple(act for act in ACTS if act not in ASKING or act in possible)
 
 
-def _pointers(message: str, pointing: Sequence[str], exactly: bool, faceted: bool) -> dict[str, Choice]:
-    """What the fields that hold labels can hold."""
-    to: Mapping[str, Stance] = stances(message, pointing, exactly, faceted)
+def _pointers(to: Mapping[str, Stance]) -> dict[str, Choice]:
+    """What the fields that hold labels can hold, by the stance ``to`` each."""
     found: dict[str, Choice] = {}
     for name in (*TITLES, "people", "not_people"):
         mine = {label: one for label, one in to.items() if name in one.fields}

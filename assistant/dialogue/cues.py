@@ -8,25 +8,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 from retrieval.lexicon import bare, lexicon, read_bank
 
 YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
-BEFORE = re.compile(
-    r"(\b((?<!nothing )before|until|till|(?<!no )(?<!not )(older|earlier) than|up to|prior to|(no|not) newer than)"
-    r"( the)?( year)?|\bpre) ?-?$"
+BOUND = re.compile(
+    r"(?P<no>(\b(no|not|nothing|none|never|without)|n'?t)( (be|from|made|released|out|anything|any|films?|movies?|stuff|ones?|it|much))* )?"
+    r"\b((?P<before>before|until|till|(older|earlier) than|up to|prior to|pre|as late as|by)"
+    r"|(?P<after>after|since|(newer|later|more recent|younger) than|from|start(ing|s)? (from|in)|as early as|post))"
+    r"( the)?( year)?( (about|around|roughly|circa|say))? ?-?$"
 )
-OR_BEFORE = re.compile(r"^ (or|and) (older|earlier|before)\b")
-AFTER = re.compile(
-    r"(\b(after|since|(?<!no )(?<!not )(newer|later|more recent) than|(no|not) older than|nothing before"
-    r"|start(ing|s)? (from|in))( the)?( year)?|\bpost) ?-?$"
-)
-OR_AFTER = re.compile(r"^( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+)")
+"""What bounds the years that follow; "no older than" bounds them the other way."""
+OR_BEFORE = re.compile(r"^,? ((or|and) (older|earlier|before)|at the latest|latest|max|tops)\b")
+OR_AFTER = re.compile(r"^,?( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+| at the earliest\b| earliest\b)")
 CENTURY = re.compile(r"\b((?P<new>(this|21st|twenty-?first|current))|(last|20th|twentieth)) century\b")
-BEYOND = re.compile(r"\b((?<!nothing )after|newer than|later than|more recent than|post)( the)?( year)? ?-?$")
+UP_TO = ("until", "till", "up to", "as late as", "by")
+"""The year itself is meant: "up to 1990", unlike "before 1990"; so it is where a bound is denied."""
+BEYOND = ("after", "post", "newer than", "later than", "more recent than", "younger than")
 """The year itself is not meant: "after 1990", unlike "since 1990" and "no older than 1990"."""
-UP_TO = re.compile(r"\b(until|till|up to|(no|not) newer than)( the)?( year)? ?-?$")
+SHORT = re.compile(r"(?<![\w'’])(?P<mark>['’]|\b(?:in|from|of|since|before|after|pre|post)[ -])(?P<year>[2-9]\d)(?![\w%'’:.-])(?! ?(min|years?|hours?|films?|movies?|people|euros?|dollars?|of)\b)")
+"""A year without its century: "'94", "from 87"."""
+LATELY = re.compile(r"\b(last|past|previous|recent) (?P<many>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|fifteen|twenty|thirty|few|couple( of)?)? ?(?P<unit>years?|decades?)\b(?! of (his|her|their|the))")
 ERA = re.compile(
     r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|current|"
     r"today|ago|ancient|contemporary|dated|time\b(?! (travel|loop|machine|to))|up to date)|\b(pre|post)",
@@ -35,8 +39,20 @@ KIN = re.compile(
     r"\b(older|elder|newer) (brother|sister|sibling|son|daughter|kid|child|cousin|people|man|woman|couple)"
     r"|\d+[ -]?(years?|yrs?)[ -]old"
 )
-OLDER = re.compile(r"\b(older|earlier|vintage|further back|old-school|too (new|modern|recent))\b")
-NEWER = re.compile(r"\b(newer|later|fresher|more (recent|modern)|contemporary|too (old|dated))\b")
+_OLD, _NEW = (
+    "old|ancient|vintage|dated|antique|old-school|old-fashioned|prehistoric",
+    "new|modern|recent|contemporary|current|up to date",
+)
+_SO = r"(really |bit |tad |little |way |far |all |just |pretty |kinda |rather |quite |so |too |that |very )"
+OLDER = re.compile(
+    rf"\b(older|earlier|further back|longer ago|(more|a (bit|tad|little)( more)?|slightly more|rather more) (vintage|old-school|dated|antique)"
+    rf"|(less|not|aren'?t|isn'?t|nothing) {_SO}*({_NEW})|(too|way too|all so|so|all) ({_NEW}))\b"
+)
+NEWER = re.compile(
+    rf"\b(newer|later|fresher|younger ones|(more|a (bit|tad|little)( more)?|slightly more|rather more) ({_NEW.removeprefix('new|')})"
+    rf"|(less|not|aren'?t|isn'?t|nothing) {_SO}*({_OLD})|(too|way too|all so|so|all|are|look|looks|seem|seems|feel|feels) {_SO}*({_OLD})"
+    r"|(came|come|coming|made|released) (out )?since)\b"
+)
 PARTS = {
     "people": r"actors?|actress(es)?|directors?|cast|stars?|who(ever)?|anyone|him|hers?|them",
     "genres": r"genres?|categor(y|ies)|types?|sorts?|kinds?",
@@ -102,20 +118,52 @@ def acts_said(words: str, named: int) -> frozenset[str]:
 def years_said(words: str) -> tuple[tuple[int, int], ...]:
     """The spans that years and decades in ``words`` can mean, 0 for an open end; none without any."""
     found = list(_dates(words))
-    if not found and (century := CENTURY.search(words)):
-        return ((2000, 0),) if century["new"] else ((1900, 1999),)
     if not found:
-        return ()
+        return _spans(words)
     first, last = min(date.first for date in found), max(date.last for date in found)
     if len({(date.first, date.last) for date in found}) > 1:
         return ((first, last),)
     for date in found:
-        before, after = words[: date.start], words[date.end :]
-        if AFTER.search(before) or OR_AFTER.search(after):
-            return ((last + 1, 0),) if BEYOND.search(before) else ((first, 0),)
-        if BEFORE.search(before) or OR_BEFORE.search(after):
-            return ((0, last),) if UP_TO.search(before) or OR_BEFORE.search(after) else ((0, first - 1),)
+        bound = BOUND.search(words[: date.start])
+        behind = words[date.end :]
+        if OR_AFTER.search(behind):
+            return ((first, 0),)
+        if OR_BEFORE.search(behind):
+            return ((0, last),)
+        if bound is None or (bound["after"] == "from" and not bound["no"]):
+            continue
+        if bool(bound["before"]) != bool(bound["no"]):
+            return ((0, last if bound["no"] or bound["before"] in UP_TO else first - 1),)
+        return ((last + 1 if bound["after"] in BEYOND and not bound["no"] else first, 0),)
     return ((first, last),)
+
+
+def _spans(words: str) -> tuple[tuple[int, int], ...]:
+    """The span of what names one without a year: a century, a period of film, the last so many years."""
+    if century := CENTURY.search(words):
+        return ((2000, 0),) if century["new"] else ((1900, 1999),)
+    for pattern, span in _periods():
+        if pattern.search(words):
+            return (span,)
+    if lately := LATELY.search(words):
+        many = lately["many"] or "one"
+        years = int(many) if many.isdigit() else _MANY.get(many.split()[0], 1)
+        return ((datetime.now(UTC).year - years * (10 if lately["unit"].startswith("decade") else 1), 0),)
+    return ()
+
+
+_MANY = {
+    word: n for n, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 1)
+} | {"couple": 2, "few": 3, "fifteen": 15, "twenty": 20, "thirty": 30}
+
+
+@cache
+def _periods() -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
+    """The periods that the bank names, with their first and last year."""
+    bank = read_bank("assistant.dialogue", "reading")["periods"]
+    return tuple(
+        (re.compile(rf"(?<![\w'])(?:{one['said']})(?!\w)"), (int(one["years"][0]), int(one["years"][1]))) for one in bank
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +180,9 @@ def _dates(words: str) -> Iterator[_Date]:
     for match in YEAR.finditer(words):
         year = int(match.group(1))
         yield _Date(year, year + 9 if match.group(2) else year, match.start(), match.end())
+    for match in SHORT.finditer(words):
+        year = 1900 + int(match["year"])
+        yield _Date(year, year, match.start("year") - (match["mark"] in "'’"), match.end())
     for decade, pattern in _decades().items():
         for match in pattern.finditer(words):
             yield _Date(decade, decade + 9, match.start(), match.end())

@@ -34,12 +34,14 @@ from assistant.dialogue.cues import (
 from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Vocabulary
 from assistant.dialogue.examples import Encoder, Examples
 from assistant.dialogue.pointing import counts, governed_counts, pointed
+from assistant.dialogue.scope import clause
 from assistant.dialogue.stance import Stance, stances
 from assistant.dialogue.subject import Subjects, possible
 from assistant.dialogue.topic import gives_up_topic, topic
 from assistant.dialogue.values import PLACES, TASTES, Choice, Saying, choices, sayings
 from assistant.dialogue.verdict import Verdicts
 from retrieval.lexicon import clearing, phrases, read_bank
+from retrieval.words import common_words
 
 NEAREST = {"genres": 3, "moods": 4}
 LIKELY = 0.6
@@ -47,6 +49,7 @@ LIKELY = 0.6
 KEPT, GIVEN_UP = 0.3, -0.25
 """How like the examples that give up nothing, or a part, a message must be for it to give up nothing, or that part."""
 FORGIVEN = 90.0
+ALIKE = 70.0
 LEAST_FUZZY = 6
 TITLES = ("like", "dislike", "seen")
 FACETS = ("genres", "moods", "countries", "languages")
@@ -115,6 +118,12 @@ class EvidenceFinder:
         may = () if given_up else self._may_give_up(loose, message, said, decided)
         if not given_up and (may or gives_up(words) or gives_up_all(words)):
             given_up, may = self._giving_up(vector(), may)
+            for part in given_up:
+                decided[part] = _kept(decided[part], part, spoken, text) if part in FACETS else Choice()
+        if given_up and not exactly:
+            # "It need not be like that after all": what was shown is no verdict's.
+            for name in TITLES:
+                decided[name] = _without_shown(decided[name], message)
         decided["clear"] = Choice(given_up, may)
         eras = outright_eras(words)
         count = governed_counts(message)
@@ -126,6 +135,8 @@ class EvidenceFinder:
         likeness = cache(lambda: self._subjects.likeness(vector()))
         firm = any(one.facet in TASTES and not one.double for one in spoken)
         acts = possible(words, filmic, bool(spoken), likeness, pointing=bool(pointing), firm=firm) if words else ACTS
+        if given_up and "find" in acts:
+            acts = ("find",)
         return Evidence(
             **{name: _union(decided, name, said[name]) for name in FACETS},
             clear=decided["clear"].values,
@@ -225,6 +236,21 @@ class EvidenceFinder:
         return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
 
 
+def _kept(choice: Choice, facet: str, said: Sequence[Saying], text: str) -> Choice:
+    """``choice`` of ``facet`` without what is ``said`` in a clause that gives up: "no longer insist on funny"."""
+    gone = {
+        one.value for one in said if one.facet == facet and gives_up(LABEL.sub(" ", text[slice(*clause(text, one.start))]))
+    }
+    keep = tuple(value for value in choice.sure if value not in gone)
+    return replace(choice, sure=keep, open=tuple(value for value in choice.open if value not in gone))
+
+
+def _without_shown(choice: Choice, message: str) -> Choice:
+    """``choice`` without the shown items that ``message`` carries no label for."""
+    carried = tuple(label for label in choice.values if f"[{label} " in message)
+    return Choice(tuple(x for x in choice.sure if x in carried), tuple(x for x in choice.open if x in carried))
+
+
 def _outside(said: Sequence[Saying], text: str, about: Choice) -> tuple[Saying, ...]:
     """``said`` without countries and tongues that are of the topic: "about the french revolution"."""
     start = text.find(about.sure[0].lower()) if about.sure else -1
@@ -243,15 +269,21 @@ def _said(facet: str, values: tuple[str, ...], words: str) -> Iterator[str]:
     forms = _forms(facet, values)
     # A shorter text would be looked for in the phrase.
     near = [phrase for phrase in forms if len(phrase) >= LEAST_FUZZY and len(words) >= len(phrase) - 1]
-    if facet == "languages":
-        # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo.
+    odd = [word for word in words.split() if word not in common_words()]
+    if facet == "languages" or not odd:
+        # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo. Nor is "serial" Serbian.
         near = []
     ratios = process.cdist([words], near, scorer=fuzz.partial_ratio, score_cutoff=FORGIVEN)[0] if near else ()
-    found = {phrase for phrase, ratio in zip(near, ratios, strict=True) if ratio >= FORGIVEN}
+    found = {phrase for phrase, ratio in zip(near, ratios, strict=True) if ratio >= FORGIVEN and _misspelt(phrase, odd)}
     long = LEAST_FUZZY if facet != "languages" else len(words) + 1
     found |= {phrase for phrase in forms if (phrase in words if len(phrase) >= long else spelt(phrase, words))}
     said = {value for phrase in found for value in forms[phrase]}
     yield from (value for value in values if value in said)
+
+
+def _misspelt(phrase: str, odd: Sequence[str]) -> bool:
+    """Whether one of the words ``odd``, which are no ordinary ones, may be a word of ``phrase`` with a typo."""
+    return any(fuzz.ratio(word, part) >= ALIKE for word in odd for part in phrase.split())
 
 
 @cache

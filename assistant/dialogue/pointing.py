@@ -54,6 +54,7 @@ NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 OTHER_NUMBER = re.compile(
     rf"\b(all|these|those|both|(world war|ww|part|volume|episode|season|chapter|aged?|(the )?(first|last|other|same)))"
     rf" ?(\d+|{'|'.join(NUMBERS)})\b(?! (films|movies|more|please|pls|options))"
+    rf"|\b(gave|showed|listed|suggested|offered|got)( me| us)?( only| just)? (\d+|{'|'.join(NUMBERS)})\b|\blooking 4\b"
 )
 """A number that tells which, or of what, and not how many are wanted."""
 MAX_TOPICS, TOPIC_WORDS = 60, 8
@@ -121,8 +122,10 @@ def _counted() -> tuple[tuple[int, re.Pattern[str]], ...]:
     """Each number from two on with what asks for so many."""
     frames = read_bank("assistant.dialogue", "reading")["counted"]
     named = {n: {str(n), NUMBERS[n - 1]} for n in range(2, MAX_COUNT + 1)}
-    named[2] |= {"a couple( of)?", "a pair( of)?", "couple of", "pair of"}
+    named[2] |= {"a couple( of)?", "a pair( of)?", "couple of", "pair of", "a duo of", "a brace of"}
+    named[3].add("a trio of")
     named[6].add("half a dozen")
+    named[10] |= {"a dozen", "12", "twelve"}
     return tuple(
         (
             n,

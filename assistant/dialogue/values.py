@@ -189,7 +189,7 @@ def _places(words: str, known: Mapping[str, Sequence[str]]) -> Iterable[Saying]:
 
 def _named(name: str, value: str, words: str, facet: str) -> Iterable[Saying]:
     if name in words:
-        for match in re.finditer(rf"(?<![\w-])(?<!south )(?<!latin ){re.escape(name)}(?!\w)", words):
+        for match in re.finditer(rf"(?<![\w-])(?<!south )(?<!latin )(?<!old ){re.escape(name)}(?!\w)", words):
             yield Saying(facet, value, *match.span(), double=_is_double(name))
 
 
@@ -219,8 +219,15 @@ def _tongues(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @cache
 def _countries(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     said = phrases("countries")
-    named = {(name, value) for value in values for name in (value, *said.get(value, ()))}
-    regions = {(name, value) for name, more in _bank()["regions"].items() for value in more if value in values}
+    nations = _bank()["nations"]
+    named = {(name, value) for value in values for name in (value, *said.get(value, ()), *nations.get(value, ()))}
+    regions = {
+        (name, value)
+        for names, more in _bank()["regions"].items()
+        for name in names.split("|")
+        for value in more
+        if value in values
+    }
     return tuple(sorted(named | regions))
 
 

@@ -40,7 +40,7 @@ OPINIONS = _words("great good nice bad best better old new older newer little")
 TWO_WORD_CUES = _words(
     """
     similar-to compared-to sequel-to akin-to close-to fan-of fans-of version-of remake-of such-as reminded-of
-    reminds-of tired-of
+    reminds-of tired-of reminiscent-of vibe-as mood-as feel-as style-as good-as spirit-of vein-of
     """
 )
 """As `CUES`, in two words."""

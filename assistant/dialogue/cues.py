@@ -28,7 +28,7 @@ UP_TO = ("until", "till", "up to", "as late as", "by")
 """The year itself is meant: "up to 1990", unlike "before 1990"; so it is where a bound is denied."""
 BEYOND = ("after", "post", "newer than", "later than", "more recent than", "younger than")
 """The year itself is not meant: "after 1990", unlike "since 1990" and "no older than 1990"."""
-SHORT = re.compile(r"(?<![\w'’])(?P<mark>['’]|\b(?:in|from|of|since|before|after|pre|post)[ -])(?P<year>[2-9]\d)(?![\w%'’:.-])(?! ?(min|years?|hours?|films?|movies?|people|euros?|dollars?|of)\b)")
+SHORT = re.compile(r"(?<![\w'’])(?P<mark>['’]|\b(?:from|since|before|after|pre|post)[ -])(?P<year>[2-9]\d)(?![\w%'’:.-])(?! ?(min|years?|hours?|films?|movies?|people|euros?|dollars?|of)\b)")
 """A year without its century: "'94", "from 87"."""
 LATELY = re.compile(r"\b(last|past|previous|recent) (?P<many>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|fifteen|twenty|thirty|few|couple( of)?)? ?(?P<unit>years?|decades?)\b(?! of (his|her|their|the))")
 ERA = re.compile(
@@ -70,7 +70,7 @@ OUTRIGHT = {
     "moods": r"moods?|tones?|vibes?",
     "countries": r"countr(y|ies)|where it('s| is|s| was)?( from| made)?|nationality",
     "languages": r"languages?|what they speak",
-    "years": r"old or new|(release )?(years?|decades?|eras?|dates?)|when it( was|'s| is)? (made|from|came out)|"
+    "years": r"old or new|age of (film|movie)s?|(release )?(years?|decades?|eras?|dates?)|when it( was|'s| is)? (made|from|came out)|"
     r"(the )?(early |late )?('?\d0'?s|(19|20)\d0s|(twen|thir|for|fif|six|seven|eigh|nine)ties)",
     "about": r"topics?|subjects?|plots?|themes?|what it('s| is|s) about",
     "like": r"comparisons?",
@@ -79,14 +79,14 @@ OUTRIGHT = {
 """How a part of a wish is named where nothing else can be meant."""
 NAMES = {part: re.compile(rf"\b({words})\b") for part, words in PARTS.items()}
 SOME = re.compile(
-    r"\b(forget|never ?mind|what(so)?ever|whichever|matters?|(n'?t|not|no) mind|care|ignore|drop|scrap|scratch|"
+    r"\b(forget|never ?mind|nvm|what(so)?ever|whichever|matters?|(n'?t|not|no) mind|care|ignore|drop|scrap|scratch|"
     r"fine|ok|okay|alright|open|flexible|necessarily|(have|has|need|needs) to be|needn'?t|important|no longer|"
-    r"any ?more|not (just|only)|"
+    r"any ?more|not (just|only)|let go of|fixed on|insist|after all|"
     r"up to you|no particular|in particular|both|irrelevant|skip the|leave out the|"
     rf"(any|all|other) ({'|'.join(PARTS.values())}))\b",
 )
 ALL = re.compile(
-    r"\b(forget|never ?mind|ignore|scrap|scratch|reset|wipe|erase|clear|clean|throw|square one|from the top|fresh|"
+    r"\b(forget|never ?mind|nvm|ignore|scrap|scratch|reset|wipe|erase|clear|clean|throw|square one|from the top|fresh|"
     r"(start|begin|try|go) (over|again|anew)|new (search|request|idea|topic|wish)|change of plans?|"
     r"(completely|totally|entirely|wholly) (different|new)|(else|different) entirely)\b",
 )
@@ -150,6 +150,18 @@ def _spans(words: str) -> tuple[tuple[int, int], ...]:
         years = int(many) if many.isdigit() else _MANY.get(many.split()[0], 1)
         return ((datetime.now(UTC).year - years * (10 if lately["unit"].startswith("decade") else 1), 0),)
     return ()
+
+
+def without_periods(text: str) -> str:
+    """``text`` with as many stops for each period that it names: no word of "golden age" is a topic."""
+    for pattern, _ in _periods():
+        text = pattern.sub(lambda match: "." * len(match[0]), text)
+    return text
+
+
+def names_period(words: str) -> bool:
+    """Whether ``words`` name a span of years in a way that means nothing else."""
+    return not any(_dates(words)) and bool(_spans(words))
 
 
 _MANY = {

@@ -22,13 +22,16 @@ from rapidfuzz import fuzz, process
 from assistant.dialogue.cues import (
     acts_said,
     eras_said,
+    KIN,
     gives_away,
     gives_up,
     gives_up_all,
+    names_period,
     outright_eras,
     parts_given_up,
     parts_named,
     spelt,
+    without_periods,
     years_said,
 )
 from assistant.dialogue.edit import ACTS, ASKING, CLEARABLE, MAX_ABOUT, Act, Vocabulary
@@ -38,7 +41,7 @@ from assistant.dialogue.scope import clause
 from assistant.dialogue.stance import Stance, stances
 from assistant.dialogue.subject import Subjects, possible
 from assistant.dialogue.topic import gives_up_topic, topic
-from assistant.dialogue.values import PLACES, TASTES, Choice, Saying, choices, sayings
+from assistant.dialogue.values import PLACES, TASTES, Choice, Saying, choices, ignored, sayings
 from assistant.dialogue.verdict import Verdicts
 from retrieval.lexicon import clearing, phrases, read_bank
 from retrieval.words import common_words
@@ -46,8 +49,11 @@ from retrieval.words import common_words
 NEAREST = {"genres": 3, "moods": 4}
 LIKELY = 0.6
 """The least cosine of a message with a genre or mood for it to be meant though nothing says it."""
-KEPT, GIVEN_UP = 0.3, -0.25
-"""How like the examples that give up nothing, or a part, a message must be for it to give up nothing, or that part."""
+KEPT, GIVEN_UP, CLEARLY = 0.3, -0.4, 0.05
+"""How like the examples that give up nothing a message must be to give up nothing, and those of a part to give it up.
+
+The latter by how much more than the former.
+"""
 FORGIVEN = 90.0
 ALIKE = 70.0
 LEAST_FUZZY = 6
@@ -98,7 +104,7 @@ class EvidenceFinder:
 
     def find(self, message: str, shown: int = 0) -> Evidence:
         """The evidence in ``message``, which carries its labels and follows a list of ``shown`` items."""
-        text = message.lower().replace("’", "'")
+        text = without_periods(message.lower().replace("’", "'"))
         words = " ".join(LABEL.sub(" ", message).lower().split())
         # A plain word may have been taken for a title: what it would say stays possible, but is not said outright.
         loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
@@ -112,12 +118,18 @@ class EvidenceFinder:
         self._add_unsaid(decided, words, vector, near=not about.sure)
         decided["about"] = about
         pointing, exactly = pointed(message, shown)
-        to = self._verdicts.settled(message, stances(message, pointing, exactly, bool(spoken)))
+        # What a topic's words say is of the topic: "about two older people", "about starting over".
+        outside = re.sub(re.escape(about.sure[0]), " · ", message, flags=re.IGNORECASE) if about.sure else message
+        rest = " ".join(KIN.sub(" ", LABEL.sub(" ", outside).lower()).split())
+        count = governed_counts(outside)
+        to = self._verdicts.settled(message, stances(message, pointing, exactly, bool(spoken or count)))
         decided |= _pointers(to)
-        given_up = self._given_up(message, text, words, away)
+        given_up = self._given_up(message, text, rest, away)
         may = () if given_up else self._may_give_up(loose, message, said, decided)
-        if not given_up and (may or gives_up(words) or gives_up_all(words)):
+        if not given_up and (may or gives_up(rest) or gives_up_all(rest)):
             given_up, may = self._giving_up(vector(), may)
+            if any(decided.get(f"not_{part}", Choice()).sure for part in given_up):
+                given_up = ()
             for part in given_up:
                 decided[part] = _kept(decided[part], part, spoken, text) if part in FACETS else Choice()
         if given_up and not exactly:
@@ -125,27 +137,27 @@ class EvidenceFinder:
             for name in TITLES:
                 decided[name] = _without_shown(decided[name], message)
         decided["clear"] = Choice(given_up, may)
-        eras = outright_eras(words)
-        count = governed_counts(message)
+        eras = outright_eras(rest)
+        if names_period(words):
+            decided["years"] = Choice(sure=("period",))
         if count:
             decided["count"] = Choice(sure=tuple(str(n) for n in count))
-        filmic = bool(
-            LABEL.search(message) or years_said(words) or eras or given_up or decided["about"].sure or count or exactly
-        )
+        years = years_said(words)
+        filmic = bool(LABEL.search(message) or eras or given_up or decided["about"].sure or count or exactly)
         likeness = cache(lambda: self._subjects.likeness(vector()))
         firm = any(one.facet in TASTES and not one.double for one in spoken)
-        acts = possible(words, filmic, bool(spoken), likeness, pointing=bool(pointing), firm=firm) if words else ACTS
-        if given_up and "find" in acts:
-            acts = ("find",)
+        acts = possible(words, filmic, bool(spoken or years), likeness, pointing=bool(pointing), firm=firm) if words else ACTS
+        if given_up:
+            acts = tuple(act for act in acts if act not in {"chat", "off_topic"}) or acts
         return Evidence(
             **{name: _union(decided, name, said[name]) for name in FACETS},
             clear=decided["clear"].values,
             outright=("era",) if len(eras) == 1 else (),
             kinds=self._vocabulary.kinds,
-            years=() if "years" in given_up else years_said(words) or years_said(loose),
+            years=() if "years" in given_up else years or years_said(loose),
             # A new search is no newer film.
             era=eras or (() if given_up else eras_said(loose)),
-            count=count or counts(message),
+            count=count or counts(outside),
             acts=tuple(act for act in _acts(message, shown) if act in acts),
             about=decided["about"].values,
             choices=decided,
@@ -175,9 +187,9 @@ class EvidenceFinder:
         """The parts that a message of ``vector`` gives up by example, or those of ``may`` that it still can."""
         scores = self._parts.scores(vector)
         best = max(scores, key=lambda part: scores[part])
-        if best == "none":
-            return (), may if scores["none"] < KEPT else ()
-        return ((best,), ()) if scores[best] >= GIVEN_UP else ((), may)
+        if best != "none" and scores[best] >= GIVEN_UP and scores[best] - scores["none"] >= CLEARLY:
+            return (best,), ()
+        return (), may if scores["none"] < KEPT else ()
 
     def _given_up(self, message: str, text: str, words: str, away: Collection[str]) -> tuple[str, ...]:
         """The parts of the earlier wish that are given up without a doubt, by name or by a value in ``away``."""
@@ -293,6 +305,8 @@ def _forms(facet: str, values: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]
     forms: dict[str, tuple[str, ...]] = {}
     for value in values:
         for phrase in (value, *known.get(value, ())):
+            if phrase in ignored():
+                continue
             forms[phrase] = (*forms.get(phrase, ()), value)
     return forms
 

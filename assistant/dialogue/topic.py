@@ -10,11 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
-from assistant.dialogue.cues import gives_away
+from rapidfuzz import fuzz, process
+
+from assistant.dialogue.cues import gives_away, without_periods
 from assistant.dialogue.pointing import STOP, topics
 from assistant.dialogue.scope import FILLER, LABEL, refusals
-from assistant.dialogue.values import Choice, Saying
-from retrieval.lexicon import lexicon, read_bank
+from assistant.dialogue.values import PLACES, Choice, Saying
+from retrieval.lexicon import lexicon, phrases, read_bank
+from retrieval.words import common_words
 
 BREAK = re.compile(r"[.,;:!?\[\]()·]|\s-\s")
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -23,6 +26,8 @@ DATE = re.compile(
     r"('?\d0'?s|(19|20)\d\ds?|(twen|thir|for|fif|six|seven|eigh|nine)ties)\b"
 )
 MOST_WORDS = 8
+LEAST_RARE, ALIKE = 5, 72.0
+"""The shortest word that can be a topic by itself, and how alike a word of a facet with a typo is, in percent."""
 IsTopic = Callable[[str], bool]
 
 
@@ -32,6 +37,7 @@ def topic(message: str, said: Sequence[Saying], longest: int, is_topic: IsTopic)
     ``said`` are the values of facets that the message says; none is a topic by itself. Only stretches of at most
     ``longest`` characters count; ``is_topic`` tells whether words are a keyword of the catalogue.
     """
+    message = without_periods(message)
     text = DATE.sub(lambda m: "." * len(m[0]), LABEL.sub(lambda m: FILLER * len(m[0]), message.lower()))
     scopes = refusals(message.lower())
     governed = [
@@ -62,7 +68,8 @@ def gives_up_topic(message: str) -> bool:
 def _says_only(stretch: str, part: str) -> bool:
     """Whether all that ``part`` of a sentence says is ``stretch``."""
     words = WORD.findall(part)
-    return stretch.lower() in part and all(word in STOP or word in stretch.lower().split() for word in words)
+    own = stretch.lower().split()
+    return stretch.lower() in part and all(word in STOP or word in own for word in words)
 
 
 def _governed(text: str, said: Sequence[Saying]) -> Iterator[tuple[int, str]]:
@@ -73,20 +80,20 @@ def _governed(text: str, said: Sequence[Saying]) -> Iterator[tuple[int, str]]:
             yield frame.end(), stretch
     for frame in re.finditer(rf"(?<=\w )(?:{bank['weakly_governing']})\s+", text):
         head = text[: frame.start()].split()[-1:]
-        if not head or not (head[0] in _heads() or head[0] in _genre_nouns()):
+        if not head or not (head[0] in _heads() or head[0] in _genre_nouns() or head[0] == "but"):
             continue
         if re.match(rf"(?:{bank['not_governed']})\b", text[frame.end() :]):
             continue
-        if (stretch := _stretch(text[frame.end() :])) and not _is_mood(text, frame.end(), stretch, said):
+        if (stretch := _stretch(text[frame.end() :])) and not _is_facet(text, frame.end(), stretch, said):
             yield frame.end(), stretch
 
 
-def _is_mood(text: str, at: int, stretch: str, said: Sequence[Saying]) -> bool:
-    """Whether all that the words of ``stretch``, behind ``at``, tell is a mood: "with some laughs"."""
+def _is_facet(text: str, at: int, stretch: str, said: Sequence[Saying]) -> bool:
+    """Whether all that the words of ``stretch``, behind ``at``, tell is a mood or a country: "with some laughs"."""
     at = text.find(stretch, at)
     telling = [word for word in WORD.finditer(text, at, at + len(stretch)) if word[0] not in STOP | _plain()]
-    moods = [one for one in said if one.facet == "moods" and not one.double]
-    return bool(telling) and all(_covered(word, moods) for word in telling)
+    facets = [one for one in said if one.facet in {"moods", *PLACES} and not one.double]
+    return bool(telling) and all(_covered(word, facets) for word in telling)
 
 
 def _before_heads(text: str, said: Sequence[Saying], is_topic: IsTopic) -> Iterator[tuple[int, str]]:
@@ -96,21 +103,25 @@ def _before_heads(text: str, said: Sequence[Saying], is_topic: IsTopic) -> Itera
         if not words or text[words[-1].end() : head.start()].strip():
             continue
         last = words[-1]
-        if last[0] in _plain() or last[0] in STOP or last[0].isdigit() or _covered(last, said):
+        telling = last
+        if last[0] in _plain() and len(words) > 1 and text[words[-2].end() : last.start()] == " ":
+            # "An election night drama": the words before tell.
+            telling = words[-2]
+        if _says_nothing(telling, said):
             continue
         first = last
         for word in reversed(words[:-1]):
-            if (
-                word[0] in _plain()
-                or word[0] in STOP
-                or _covered(word, said)
-                or text[word.end() : first.start()] != " "
-            ):
+            if _says_nothing(word, said) or text[word.end() : first.start()] != " ":
                 break
             first = word
         stretch = text[first.start() : last.end()]
-        if any(_known(words) or is_topic(words) for words in (stretch, last[0])):
+        if any(_known(words) or is_topic(words) for words in (stretch, telling[0])) or _is_rare(telling[0]):
             yield first.start(), stretch
+
+
+def _says_nothing(word: re.Match[str], said: Iterable[Saying]) -> bool:
+    """Whether ``word`` is no part of a topic: a plain word, a number or a facet's."""
+    return word[0] in _plain() or word[0] in STOP or word[0].isdigit() or _covered(word, said)
 
 
 def _covered(word: re.Match[str], said: Iterable[Saying]) -> bool:
@@ -127,6 +138,21 @@ def _stretch(rest: str) -> str:
     if not words or all(word[0] in STOP for word in words):
         return ""
     return rest[words[0].start() : words[-1].end()]
+
+
+@cache
+def _is_rare(word: str) -> bool:
+    """Whether ``word`` is no ordinary one and no facet's with a typo: "a bitcoin film"."""
+    if len(word) < LEAST_RARE or not word.isalpha() or word in common_words() or word.rstrip("s") in common_words():
+        return False
+    return process.extractOne(word, _facet_words(), scorer=fuzz.ratio, score_cutoff=ALIKE) is None
+
+
+@cache
+def _facet_words() -> tuple[str, ...]:
+    facets = ("genres", "moods", "countries", "languages")
+    said = {value for facet in facets for value, more in phrases(facet).items() for value in (value, *more)}
+    return tuple({word for phrase in said for word in phrase.split()})
 
 
 def _known(stretch: str) -> bool:
@@ -151,7 +177,8 @@ def _heads() -> frozenset[str]:
 
 @cache
 def _head() -> re.Pattern[str]:
-    return re.compile(rf"\b(?:(?:film|movie|flick|story|storie|stuff)s?|{'|'.join(sorted(_genre_nouns()))})\b")
+    kind = r"(?:kind|sort|type) of (?:film|movie|flick|thing|story|stuff)"
+    return re.compile(rf"\b(?:{kind}|(?:film|movie|flick|story|storie|stuff)s?|{'|'.join(sorted(_genre_nouns()))})\b")
 
 
 @cache

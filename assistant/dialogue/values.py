@@ -142,8 +142,13 @@ def _phrases() -> Mapping[str, tuple[tuple[str, str, bool], ...]]:
             for phrase in (value, *more, *_more()[facet].get(value, ())):
                 found.setdefault(phrase, set()).add((facet, value, (value, phrase) in refusing))
                 found.setdefault(phrase.replace("-", " "), set()).add((facet, value, (value, phrase) in refusing))
-    ignored = _bank()["ignored"].split("|")
-    return {phrase: tuple(sorted(more)) for phrase, more in found.items() if phrase not in ignored}
+    return {phrase: tuple(sorted(more)) for phrase, more in found.items() if phrase not in ignored()}
+
+
+@cache
+def ignored() -> frozenset[str]:
+    """Phrases of the bank that say nothing by themselves: "love"."""
+    return frozenset(_bank()["ignored"].split("|"))
 
 
 def _more() -> Mapping[str, Mapping[str, Sequence[str]]]:
@@ -179,12 +184,23 @@ def _places(words: str, known: Mapping[str, Sequence[str]]) -> Iterable[Saying]:
     places = [
         one for name, value in _countries(tuple(known["countries"])) for one in _named(name, value, words, "countries")
     ]
+    places = _without_narrowed(places)
     spoken = [one for one in tongues if _is_spoken(words, one)]
     yield from spoken
     taken = [(one.start, one.end) for one in spoken]
     yield from (one for one in places if (one.start, one.end) not in taken)
     taken += [(one.start, one.end) for one in places]
-    yield from (one for one in tongues if (one.start, one.end) not in taken)
+    yield from (one for one in tongues if not any(start <= one.start and one.end <= end for start, end in taken))
+
+
+def _without_narrowed(places: Sequence[Saying]) -> list[Saying]:
+    """``places`` without the regions of which a country is said by its own name: "south america, brazil maybe"."""
+    at: dict[tuple[int, int], set[str]] = {}
+    for one in places:
+        at.setdefault((one.start, one.end), set()).add(one.value)
+    single = {value for values in at.values() if len(values) == 1 for value in values}
+    narrowed = {span for span, values in at.items() if len(values) > 1 and values & single}
+    return [one for one in places if (one.start, one.end) not in narrowed]
 
 
 def _named(name: str, value: str, words: str, facet: str) -> Iterable[Saying]:

@@ -41,6 +41,7 @@ TWO_WORD_CUES = _words(
     """
     similar-to compared-to sequel-to akin-to close-to fan-of fans-of version-of remake-of such-as reminded-of
     reminds-of tired-of reminiscent-of vibe-as mood-as feel-as style-as good-as spirit-of vein-of
+    stars-in starred-in plays-in acts-in cast-of who-directed who-made director-of ending-of who-in s-in
     """
 )
 """As `CUES`, in two words."""
@@ -51,7 +52,7 @@ NOT_LIKINGS = _words("feel feels felt feeling look looks looked sound sounds see
 PERSON_CUES = _words("by starring directed featuring feat stars star director actor actress")
 """A person is likely to follow one of these."""
 
-WEAK_PERSON_CUES = _words("with from love like loved liked adore and or")
+WEAK_PERSON_CUES = _words("with from love like loved liked adore and or no not without any more nor minus")
 """A person may follow one of these."""
 
 HEAD_NOUNS = _words(

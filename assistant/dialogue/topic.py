@@ -52,6 +52,9 @@ def topic(message: str, said: Sequence[Saying], longest: int, is_topic: IsTopic)
     facets = {word for one in said if not one.double for word in text[one.start : one.end].split()}
     free = [one for one in topics(message, longest) if not facets & set(one.lower().split())]
     free = [one for one in free if not set(one.lower().split()) <= _plain()]
+    # What is refused is no topic: "no war".
+    low = message.lower()
+    free = [one for one in free if not any(scope.holds(at := low.find(one.lower()), at + len(one)) for scope in scopes)]
     known = [one for one in free if _known(one.lower()) or is_topic(one)]
     alone = [one for one in known if any(_says_only(one, part) for part in BREAK.split(text))]
     if alone:

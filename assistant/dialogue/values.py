@@ -71,7 +71,9 @@ def choices(text: str, said: Sequence[Saying], loose: Mapping[str, Sequence[str]
     for facet in TASTES:
         mine = [one for one in said if one.facet == facet]
         refused = [one for one in mine if one.refusing or _held(one, scopes)]
-        wanted = [one for one in mine if one not in refused]
+        # "Not animated, he is over cartoons": what is refused outright is not wanted for a word beside.
+        away = {one.value for one in refused if not one.double}
+        wanted = [one for one in mine if one not in refused and one.value not in away]
         elsewhere = [value for value in loose[facet] if value not in {one.value for one in mine}]
         found[facet] = _choice(text, wanted, elsewhere)
         found[f"not_{facet}"] = _choice(text, refused, elsewhere if scopes else (), refused=True)

@@ -20,7 +20,7 @@ SAID = 0.0
 """The least score of a verdict on a film for it to count."""
 REFUSED = 0.2
 """The least score of a refusal for a person to be refused without a word that refuses."""
-CREDIT = re.compile(r"\b(by|with|w|starring|featuring|from|of|and|or|love|like) $")
+CREDIT = re.compile(r"\b(by|with|w|starring|featuring|from|of|for|and|or|love|like) $")
 CREDITED = re.compile(r"^'?s?\]?('s)? (films?|movies?|flicks?|stuff|pictures?)\b")
 
 

@@ -15,22 +15,32 @@ from retrieval.lexicon import bare, lexicon, read_bank
 
 YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)(s?)")
 BOUND = re.compile(
-    r"(?P<no>(\b(no|not|nothing|none|never|without)|n'?t)( (be|from|made|released|out|anything|any|films?|movies?|stuff|ones?|it|much))* )?"
+    r"(?P<no>(\b(no|not|nothing|none|never|without)|n'?t)"
+    r"( (be|from|made|released|out|anything|any|films?|movies?|stuff|ones?|it|much))* )?"
     r"\b((?P<before>before|until|till|(older|earlier) than|up to|prior to|pre|as late as|by)"
     r"|(?P<after>after|since|(newer|later|more recent|younger) than|from|start(ing|s)? (from|in)|as early as|post))"
     r"( the)?( year)?( (about|around|roughly|circa|say))? ?-?$"
 )
 """What bounds the years that follow; "no older than" bounds them the other way."""
 OR_BEFORE = re.compile(r"^,? ((or|and) (older|earlier|before)|at the latest|latest|max|tops)\b")
-OR_AFTER = re.compile(r"^,?( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+| at the earliest\b| earliest\b)")
+OR_AFTER = re.compile(
+    r"^,?( or (newer|later|after)\b| and (up|after|later|newer|on)\b| on(wards?)?\b|\+| at the earliest\b| earliest\b)"
+)
 CENTURY = re.compile(r"\b((?P<new>(this|21st|twenty-?first|current))|(last|20th|twentieth)) century\b")
 UP_TO = ("until", "till", "up to", "as late as", "by")
 """The year itself is meant: "up to 1990", unlike "before 1990"; so it is where a bound is denied."""
 BEYOND = ("after", "post", "newer than", "later than", "more recent than", "younger than")
 """The year itself is not meant: "after 1990", unlike "since 1990" and "no older than 1990"."""
-SHORT = re.compile(r"(?<![\w'’])(?P<mark>['’]|\b(?:from|since|before|after|pre|post)[ -])(?P<year>[2-9]\d)(?![\w%'’:.-])(?! ?(min|years?|hours?|films?|movies?|people|euros?|dollars?|of)\b)")
+SHORT = re.compile(
+    r"(?<![\w'’])(?P<mark>['’]|\b(?:from|since|before|after|pre|post)[ -])(?P<year>[2-9]\d)(?![\w%'’:.-])"
+    r"(?! ?(min|years?|hours?|films?|movies?|people|euros?|dollars?|of)\b)"
+)
 """A year without its century: "'94", "from 87"."""
-LATELY = re.compile(r"\b(last|past|previous|recent) (?P<many>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|fifteen|twenty|thirty|few|couple( of)?)? ?(?P<unit>years?|decades?)\b(?! of (his|her|their|the))")
+LATELY = re.compile(
+    r"\b(last|past|previous|recent) (?P<many>\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|fifteen|twenty"
+    r"|thirty|few|couple( of)?)? ?(?P<unit>years?|decades?)\b(?! of (his|her|their|the))"
+)
+"""So many years back from today."""
 ERA = re.compile(
     r"\b(old|new|early|earlier|late|later|recent|modern|vintage|classic|back|before|after|fresh|past|present|current|"
     r"today|ago|ancient|contemporary|dated|time\b(?! (travel|loop|machine|to))|up to date)|\b(pre|post)",
@@ -44,13 +54,16 @@ _OLD, _NEW = (
     "new|modern|recent|contemporary|current|up to date",
 )
 _SO = r"(really |bit |tad |little |way |far |all |just |pretty |kinda |rather |quite |so |too |that |very )"
+_MORE = r"(more|a (bit|tad|little)( more)?|slightly more|rather more)"
+_ALL = r"too|way too|all so|so|all"
 OLDER = re.compile(
-    rf"\b(older|earlier|further back|longer ago|(more|a (bit|tad|little)( more)?|slightly more|rather more) (vintage|old-school|dated|antique)"
-    rf"|(less|not|aren'?t|isn'?t|nothing) {_SO}*({_NEW})|(too|way too|all so|so|all) ({_NEW}))\b"
+    rf"\b(older|earlier|further back|longer ago|{_MORE} (vintage|old-school|dated|antique)"
+    rf"|(less|not|aren'?t|isn'?t|nothing) {_SO}*({_NEW})|({_ALL}) ({_NEW}))\b"
 )
 NEWER = re.compile(
-    rf"\b(newer|later|fresher|younger ones|(more|a (bit|tad|little)( more)?|slightly more|rather more) ({_NEW.removeprefix('new|')})"
-    rf"|(less|not|aren'?t|isn'?t|nothing) {_SO}*({_OLD})|(too|way too|all so|so|all|are|look|looks|seem|seems|feel|feels) {_SO}*({_OLD})"
+    rf"\b(newer|later|fresher|younger ones|{_MORE} ({_NEW.removeprefix('new|')})"
+    rf"|(less|not|aren'?t|isn'?t|nothing) {_SO}*({_OLD})"
+    rf"|({_ALL}|are|look|looks|seem|seems|feel|feels) {_SO}*({_OLD})"
     r"|(came|come|coming|made|released) (out )?since)\b"
 )
 PARTS = {
@@ -70,7 +83,8 @@ OUTRIGHT = {
     "moods": r"moods?|tones?|vibes?",
     "countries": r"countr(y|ies)|where it('s| is|s| was)?( from| made)?|nationality",
     "languages": r"languages?|what they speak",
-    "years": r"old or new|age of (film|movie)s?|(release )?(years?|decades?|eras?|dates?)|when it( was|'s| is)? (made|from|came out)|"
+    "years": r"old or new|age of (film|movie)s?|(release )?(years?|decades?|eras?|dates?)|"
+    r"when it( was|'s| is)? (made|from|came out)|"
     r"(the )?(early |late )?('?\d0'?s|(19|20)\d0s|(twen|thir|for|fif|six|seven|eigh|nine)ties)",
     "about": r"topics?|subjects?|plots?|themes?|what it('s| is|s) about",
     "like": r"comparisons?",
@@ -123,19 +137,22 @@ def years_said(words: str) -> tuple[tuple[int, int], ...]:
     first, last = min(date.first for date in found), max(date.last for date in found)
     if len({(date.first, date.last) for date in found}) > 1:
         return ((first, last),)
-    for date in found:
-        bound = BOUND.search(words[: date.start])
-        behind = words[date.end :]
-        if OR_AFTER.search(behind):
-            return ((first, 0),)
-        if OR_BEFORE.search(behind):
-            return ((0, last),)
-        if bound is None or (bound["after"] == "from" and not bound["no"]):
-            continue
-        if bool(bound["before"]) != bool(bound["no"]):
-            return ((0, last if bound["no"] or bound["before"] in UP_TO else first - 1),)
-        return ((last + 1 if bound["after"] in BEYOND and not bound["no"] else first, 0),)
-    return ((first, last),)
+    bounds = (_bounded(words, date) for date in found)
+    return (next((bound for bound in bounds if bound), (first, last)),)
+
+
+def _bounded(words: str, date: _Date) -> tuple[int, int] | None:
+    """The span that ``date`` is the bound of: "before", "no older than", "or later"."""
+    bound, behind = BOUND.search(words[: date.start]), words[date.end :]
+    if OR_AFTER.search(behind):
+        return date.first, 0
+    if OR_BEFORE.search(behind):
+        return 0, date.last
+    if bound is None or (bound["after"] == "from" and not bound["no"]):
+        return None
+    if bool(bound["before"]) != bool(bound["no"]):
+        return 0, date.last if bound["no"] or bound["before"] in UP_TO else date.first - 1
+    return (date.last + 1 if bound["after"] in BEYOND and not bound["no"] else date.first), 0
 
 
 def _spans(words: str) -> tuple[tuple[int, int], ...]:
@@ -174,7 +191,8 @@ def _periods() -> tuple[tuple[re.Pattern[str], tuple[int, int]], ...]:
     """The periods that the bank names, with their first and last year."""
     bank = read_bank("assistant.dialogue", "reading")["periods"]
     return tuple(
-        (re.compile(rf"(?<![\w'])(?:{one['said']})(?!\w)"), (int(one["years"][0]), int(one["years"][1]))) for one in bank
+        (re.compile(rf"(?<![\w'])(?:{one['said']})(?!\w)"), (int(one["years"][0]), int(one["years"][1])))
+        for one in bank
     )
 
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 
 from assistant.dialogue.cues import (
+    KIN,
     acts_said,
     eras_said,
-    KIN,
     gives_away,
     gives_up,
     gives_up_all,
@@ -119,26 +119,18 @@ class EvidenceFinder:
         decided["about"] = about
         pointing, exactly = pointed(message, shown)
         # What a topic's words say is of the topic: "about two older people", "about starting over".
-        outside = re.sub(re.escape(about.sure[0]), " · ", message, flags=re.IGNORECASE) if about.sure else message
-        rest = " ".join(KIN.sub(" ", LABEL.sub(" ", outside).lower()).split())
+        outside = _without(about.sure, message)
+        rest = " ".join(_without(about.sure, KIN.sub(" ", LABEL.sub(" ", message).lower())).split())
         count = governed_counts(outside)
         to = self._verdicts.settled(message, stances(message, pointing, exactly, bool(spoken or count)))
         decided |= _pointers(to)
-        given_up = self._given_up(message, text, rest, away)
-        may = () if given_up else self._may_give_up(loose, message, said, decided)
-        if not given_up and (may or gives_up(rest) or gives_up_all(rest)):
-            given_up, may = self._giving_up(vector(), may)
-            if any(decided.get(f"not_{part}", Choice()).sure for part in given_up):
-                given_up = ()
-            for part in given_up:
-                decided[part] = _kept(decided[part], part, spoken, text) if part in FACETS else Choice()
+        given_up, may = self._giving_up(message, text, rest, away, spoken, decided, said, vector)
         if given_up and not exactly:
-            # "It need not be like that after all": what was shown is no verdict's.
-            for name in TITLES:
-                decided[name] = _without_shown(decided[name], message)
+            # "It need not be like that after all": no verdict on what was shown.
+            decided |= {name: _without_shown(decided[name], message) for name in TITLES}
         decided["clear"] = Choice(given_up, may)
         eras = outright_eras(rest)
-        if names_period(words):
+        if names_period(words) and "years" not in given_up:
             decided["years"] = Choice(sure=("period",))
         if count:
             decided["count"] = Choice(sure=tuple(str(n) for n in count))
@@ -146,7 +138,11 @@ class EvidenceFinder:
         filmic = bool(LABEL.search(message) or eras or given_up or decided["about"].sure or count or exactly)
         likeness = cache(lambda: self._subjects.likeness(vector()))
         firm = any(one.facet in TASTES and not one.double for one in spoken)
-        acts = possible(words, filmic, bool(spoken or years), likeness, pointing=bool(pointing), firm=firm) if words else ACTS
+        acts = (
+            possible(words, filmic, bool(spoken or years), likeness, pointing=bool(pointing), firm=firm)
+            if words
+            else ACTS
+        )
         if given_up:
             acts = tuple(act for act in acts if act not in {"chat", "off_topic"}) or acts
         return Evidence(
@@ -183,13 +179,36 @@ class EvidenceFinder:
     def _parts(self) -> Examples:
         return Examples(read_bank("assistant.dialogue", "giving_up"), self._encoder)
 
-    def _giving_up(self, vector: NDArray[np.float32], may: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The parts that a message of ``vector`` gives up by example, or those of ``may`` that it still can."""
-        scores = self._parts.scores(vector)
-        best = max(scores, key=lambda part: scores[part])
-        if best != "none" and scores[best] >= GIVEN_UP and scores[best] - scores["none"] >= CLEARLY:
-            return (best,), ()
-        return (), may if scores["none"] < KEPT else ()
+    def _giving_up(
+        self,
+        message: str,
+        text: str,
+        words: str,
+        away: Collection[str],
+        spoken: Sequence[Saying],
+        decided: dict[str, Choice],
+        said: Mapping[str, Sequence[str]],
+        vector: Callable[[], NDArray[np.float32]],
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The parts of the earlier wish that are given up, by rule or by example, and else those that may be.
+
+        What is said of such a part in the same clause leaves ``decided``: "no longer insist on funny".
+        """
+        if given_up := self._given_up(message, text, words, away):
+            return given_up, ()
+        loose = " ".join(LABEL.sub(" ", STRAY.sub(r"\1", message)).lower().split())
+        may = self._may_give_up(loose, message, said, decided)
+        if not (may or gives_up(words) or gives_up_all(words)):
+            return (), ()
+        scores = self._parts.scores(vector())
+        part = max(scores, key=lambda name: scores[name])
+        clearly = scores[part] >= GIVEN_UP and scores[part] - scores["none"] >= CLEARLY
+        if part == "none" or not clearly:
+            return (), may if scores["none"] < KEPT else ()
+        if decided.get(f"not_{part}", Choice()).sure:
+            return (), ()
+        decided[part] = _kept(decided[part], part, spoken, text) if part in FACETS else Choice()
+        return (part,), ()
 
     def _given_up(self, message: str, text: str, words: str, away: Collection[str]) -> tuple[str, ...]:
         """The parts of the earlier wish that are given up without a doubt, by name or by a value in ``away``."""
@@ -248,10 +267,19 @@ class EvidenceFinder:
         return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
 
 
+def _without(stretches: Sequence[str], text: str) -> str:
+    """``text`` without ``stretches`` of it."""
+    for stretch in stretches:
+        text = re.sub(re.escape(stretch), " · ", text, flags=re.IGNORECASE)
+    return text
+
+
 def _kept(choice: Choice, facet: str, said: Sequence[Saying], text: str) -> Choice:
     """``choice`` of ``facet`` without what is ``said`` in a clause that gives up: "no longer insist on funny"."""
     gone = {
-        one.value for one in said if one.facet == facet and gives_up(LABEL.sub(" ", text[slice(*clause(text, one.start))]))
+        one.value
+        for one in said
+        if one.facet == facet and gives_up(LABEL.sub(" ", text[slice(*clause(text, one.start))]))
     }
     keep = tuple(value for value in choice.sure if value not in gone)
     return replace(choice, sure=keep, open=tuple(value for value in choice.open if value not in gone))
@@ -283,7 +311,8 @@ def _said(facet: str, values: tuple[str, ...], words: str) -> Iterator[str]:
     near = [phrase for phrase in forms if len(phrase) >= LEAST_FUZZY and len(words) >= len(phrase) - 1]
     odd = [word for word in words.split() if word not in common_words()]
     if facet == "languages" or not odd:
-        # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo. Nor is "serial" Serbian.
+        # Tongues differ by a letter or two: "where they speak danish" is not Spanish with a typo. Nor is an ordinary
+        # word one of a facet: "serial" is not Serbian.
         near = []
     ratios = process.cdist([words], near, scorer=fuzz.partial_ratio, score_cutoff=FORGIVEN)[0] if near else ()
     found = {phrase for phrase, ratio in zip(near, ratios, strict=True) if ratio >= FORGIVEN and _misspelt(phrase, odd)}

@@ -46,4 +46,5 @@ class Examples:
 
 def _kernel(one: Vectors, other: Vectors) -> NDArray[np.float64]:
     """The Gaussian kernel of unit vectors (n, dim) and (m, dim): (n, m)."""
-    return np.exp(SHARPNESS * (one @ other.T - 1.0)).astype(np.float64)
+    kernel: NDArray[np.float64] = np.exp(SHARPNESS * (one @ other.T - 1.0)).astype(np.float64)
+    return kernel

@@ -54,7 +54,8 @@ NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 OTHER_NUMBER = re.compile(
     rf"\b(all|these|those|both|(world war|ww|part|volume|episode|season|chapter|aged?|(the )?(first|last|other|same)))"
     rf" ?(\d+|{'|'.join(NUMBERS)})\b(?! (films|movies|more|please|pls|options))"
-    rf"|\b(gave|showed|listed|suggested|offered|got)( me| us)?( only| just)? (\d+|{'|'.join(NUMBERS)})\b|\blooking 4\b|\b\w+ ?(out of|/) ?(10|ten|5|five)\b"
+    rf"|\b(gave|showed|listed|suggested|offered|got)( me| us)?( only| just)? (\d+|{'|'.join(NUMBERS)})\b"
+    r"|\blooking 4\b|\b\w+ ?(out of|/) ?(10|ten|5|five)\b"
 )
 """A number that tells which, or of what, and not how many are wanted."""
 MAX_TOPICS, TOPIC_WORDS = 60, 8

@@ -121,4 +121,3 @@ def _more() -> re.Pattern[str]:
 
 def _bank_of_cues() -> Mapping[str, Any]:
     return read_bank("assistant.dialogue", "reading")
-

@@ -31,7 +31,7 @@ class Verdicts:
         self._encoder = encoder
 
     def settled(self, message: str, to: Mapping[str, Stance]) -> dict[str, Stance]:
-        """The stances ``to`` the labels of ``message`` and to shown items, where words left them open read by example."""
+        """The stances ``to`` the labels of ``message`` and to shown items, read by example where words do not tell."""
         text = message.lower()
         found = dict(to)
         named = {match[1].upper(): match.span() for match in NAMED.finditer(text)}
@@ -55,7 +55,9 @@ class Verdicts:
         verdict = self._title(LABEL.sub("that one", text))
         if verdict not in TITLE_FIELDS:
             return {label: Stance(()) for label in to} if verdict else to
-        return {label: replace(stance, fields=(verdict,), sure=stance.sure or len(to) == 1) for label, stance in to.items()}
+        return {
+            label: replace(stance, fields=(verdict,), sure=stance.sure or len(to) == 1) for label, stance in to.items()
+        }
 
     def _title(self, text: str) -> str:
         """The likeliest verdict of ``text`` on a film; empty where it is like none of the examples."""

@@ -7,8 +7,9 @@ import pytest
 from assistant.dialogue.edit import Act
 from assistant.dialogue.subject import possible
 
-WISH = {"wish": 0.5, "chat": 0.2, "off_topic": 0.3, "order": 0.1}
-ELSEWHERE = {"wish": 0.2, "chat": 0.2, "off_topic": 0.5, "order": 0.1}
+WISH = {"wish": 0.5, "chat": -0.9, "off_topic": -0.8}
+ELSEWHERE = {"wish": -0.8, "chat": -0.9, "off_topic": 0.5}
+DOUBTFUL = {"wish": 0.0, "chat": -0.9, "off_topic": -0.1}
 
 
 def acts(words: str, *, filmic: bool = False, faceted: bool = False, near: dict[str, float] = WISH) -> tuple[Act, ...]:
@@ -35,9 +36,15 @@ def test_what_is_nearer_to_other_subjects_is_declined_unless_it_speaks_of_films(
     assert "find" in acts("will it rain", filmic=True, near=ELSEWHERE)
 
 
-def test_a_word_that_points_leaves_it_to_the_model_whether_it_points_at_what_was_shown() -> None:
-    near = possible("will it rain", False, False, lambda: ELSEWHERE, pointing=True)
-    assert {"ask", "off_topic"} <= set(near)
+def test_what_is_recommended_may_be_another_thing_than_a_film() -> None:
+    assert acts("recommend a physiotherapist", near=ELSEWHERE) == ("off_topic",)
+    assert "find" in acts("recommend a physiotherapist film", near=ELSEWHERE)
+
+
+def test_only_the_likeliest_subjects_stay_possible() -> None:
+    assert acts("less recent", near=WISH) == ("find", "ask", "compare", "why")
+    assert {"ask", "off_topic"} <= set(acts("is it raining", near=DOUBTFUL))
+    assert "chat" not in acts("is it raining", near=DOUBTFUL)
 
 
 def test_a_wish_is_no_small_talk_unless_it_has_words_of_it() -> None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from assistant.engine.fleet import Replica
     from assistant.rollout.opening import Opened
     from assistant.settings import Settings
-    from retrieval.search import Library
 
 T = TypeVar("T")
 
@@ -189,11 +188,11 @@ def _assemble(settings: Settings, folder: Path, opened: Opened, stopping: thread
             step(name, done, total)
 
         library = Library.open(settings.home, progress=progress)
-    threading.Thread(target=_load, args=(library,), daemon=True).start()
     _say(f"Library: {len(library.catalogue)} items ({time.monotonic() - started:.1f} s)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         assistant = Assistant(library=library, engine=opened.fleet, tokenizer=tokenizer)
+        threading.Thread(target=_load, args=(assistant,), daemon=True).start()
     except (OSError, ValueError) as error:
         raise SottoError(f"The tokenizer in {folder} cannot be used: {error} Choose another model.") from error
     if not tokenizer.chat_template:
@@ -207,14 +206,13 @@ def _assemble(settings: Settings, folder: Path, opened: Opened, stopping: thread
     ), assistant
 
 
-def _load(library: Library) -> None:
+def _load(assistant: Assistant) -> None:
     """Loads what takes seconds: better beside the engine's start than afterwards."""
     import torch
 
     # Threads that wait for their next sentence spin, and take the cores that vLLM decodes on.
     torch.set_num_threads(1)
-    library.encoder.encode(["a film"])
-    library.linker.link("a film")
+    assistant.prepare()
 
 
 async def _warm(assistant: Assistant) -> None:

@@ -99,8 +99,12 @@ class EvidenceFinder:
     ) -> None:
         self._vocabulary, self._encoder, self._is_topic = vocabulary, encoder, is_topic
         self._verdicts = Verdicts(encoder)
-        self._names: dict[str, NDArray[np.float32]] = {}
         self._known = {name: getattr(vocabulary, name) for name in FACETS}
+
+    def prepare(self) -> None:
+        """Fits all examples and encodes the names of facets."""
+        self._verdicts.prepare()
+        self._subjects, self._parts, self._names  # noqa: B018
 
     def find(self, message: str, shown: int = 0) -> Evidence:
         """The evidence in ``message``, which carries its labels and follows a list of ``shown`` items."""
@@ -174,6 +178,12 @@ class EvidenceFinder:
     @cached_property
     def _subjects(self) -> Subjects:
         return Subjects(self._encoder)
+
+    @cached_property
+    def _names(self) -> Mapping[str, NDArray[np.float32]]:
+        """The vectors of the values of `NEAREST` facets, each float32 (values, dim)."""
+        values = {facet: [f"a {value} film" for value in getattr(self._vocabulary, facet)] for facet in NEAREST}
+        return {facet: self._encoder.encode(texts) for facet, texts in values.items()}
 
     @cached_property
     def _parts(self) -> Examples:
@@ -261,8 +271,6 @@ class EvidenceFinder:
         most, values = NEAREST.get(facet), getattr(self._vocabulary, facet)
         if not most or not values:
             return ()
-        if facet not in self._names:
-            self._names[facet] = self._encoder.encode([f"a {value} film" for value in values])
         likeness = self._names[facet] @ vector()
         return tuple(values[at] for at in np.argsort(-likeness)[:most] if likeness[at] >= LIKELY)
 

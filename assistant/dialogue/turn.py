@@ -98,11 +98,12 @@ class Assistant:
         self._choose: Runnable[Turn, Turn] = RunnableLambda(self._retrieve) | RunnableLambda(self._rank)
         self._chain: Runnable[Turn, Turn] = RunnableLambda(self._understand) | self._choose
 
-    async def warm(self, model: str) -> None:
-        """Takes a turn that nobody sees, so that no person's is the first to fill the caches.
+    def prepare(self) -> None:
+        """Loads what takes seconds and needs no engine: the encoder, the linker and the examples of reading."""
+        self._understander.prepare()
 
-        What every prompt of a kind begins with is then read, the linker built and the names of facets encoded.
-        """
+    async def warm(self, model: str) -> None:
+        """Takes a turn that nobody sees, so that no person's is the first to fill the engine's caches."""
         request = TurnRequest((ChatMessage("user", WARMING),), model, Wish(about=WARMING), max_tokens=1)
         async with aclosing(self.stream(request)) as events:
             async for _ in events:

@@ -72,6 +72,11 @@ class Understander:
         self._named: TTLCache[bytes, tuple[str, ...]] = TTLCache(CACHE_SIZE, CACHE_SECONDS)
         self._lock = threading.Lock()
 
+    def prepare(self) -> None:
+        """Loads and fits what reading takes, some seconds' work, so that no person's message waits for it."""
+        self._library.linker.link("a film")
+        self._evidence().prepare()
+
     async def read(self, messages: Sequence[ChatMessage], wish: Wish | None, model: str) -> Reading:
         """The reading of ``messages``, which end with a user's; ``wish`` is the one before it, if the client has it."""
         # Linking a long conversation takes a while, and other turns are not to wait for it.

@@ -30,6 +30,10 @@ class Verdicts:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
+    def prepare(self) -> None:
+        """Fits the examples."""
+        self._examples  # noqa: B018
+
     def settled(self, message: str, to: Mapping[str, Stance]) -> dict[str, Stance]:
         """The stances ``to`` the labels of ``message`` and to shown items, read by example where words do not tell."""
         text = message.lower()

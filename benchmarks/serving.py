@@ -1,9 +1,9 @@
 """Times turns of a running Sotto by stage, and Sotto against calling vLLM directly with the very same prompts.
 
 A pass beforehand records which calls each turn makes to the engine: token ids, sampling, schema. Then turns through
-the API and the recorded calls alone take turns (A B B A …) at each number of streams, against the same vLLM. Every
-message is new to the API, so that nothing it remembers spares it a call. A repeat has so many turns that the streams
-are full for most of it.
+the API and the recorded calls of others alone take turns (A B B A …) at each number of streams, against the same vLLM.
+Every message is new to the API, so that nothing it remembers spares it a call, and no prompt is sent both ways, since
+whoever came second would find it in vLLM's cache. A repeat has so many turns that the streams are full for most of it.
 
     python -m benchmarks.serving --streams 1 8 32 --turns 24 --repeats 3
 """
@@ -37,11 +37,12 @@ MOODS = ("funny", "sad", "tense", "gentle", "dark", "romantic", "scary", "quirky
 GENRES = ("western", "comedy", "thriller", "drama", "horror film", "musical", "war film", "crime film", "mystery")
 PLACES = ("France", "Japan", "Italy", "Korea", "India", "Sweden", "Germany", "Mexico", "China", "Spain", "Poland")
 NOTE = (
-    "Turns of one message, each new to Sotto. A pass beforehand records the calls that they make to the engine; the "
-    "turns through the API and their calls alone then take turns against the same vLLM."
+    "Turns of one message, each new to Sotto. A pass beforehand records the calls that such turns make to the engine; "
+    "turns through the API, and the calls of as many others alone, then take turns against the same vLLM. No prompt is "
+    "sent both ways."
 )
 APART = 97
-FULL = 4
+FULL = 3
 """Turns of a repeat for each of its streams, at least: less, and it is mostly beginning and end."""
 RECORDED_AT_ONCE = 8
 SHADES = ("#1f3b57", "#35618f", "#6f9bc8", "#b9d0e6")
@@ -114,7 +115,7 @@ async def record(engine_url: str, home: Path, count: int) -> list[Turn]:
 async def measure(
     url: str, engine_url: str, turns: list[Turn], sizes: Mapping[int, int], repeats: int
 ) -> dict[int, Level]:
-    """Both ways at each number of streams, with so many of ``turns`` in a repeat as ``sizes`` says."""
+    """Both ways at each number of streams, each with so many of ``turns`` in a repeat as ``sizes`` says."""
     from assistant.engine.gateway import VllmEngine
 
     rest = iter(turns)
@@ -123,7 +124,7 @@ async def measure(
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=600, trust_env=False, limits=limits) as client:
         for repeat, at_once in itertools.product(range(repeats), sizes):
-            block, level = list(itertools.islice(rest, sizes[at_once])), levels[at_once]
+            size, level = sizes[at_once], levels[at_once]
 
             async def ask(turn: Turn, level: Level = level) -> None:
                 level.traces.append(await _ask(client, turn))
@@ -132,12 +133,13 @@ async def measure(
                 await replay(engine, turn.calls)
 
             ways = [(ask, level.sotto, level.sotto_rates), (alone, level.direct, level.direct_rates)]
-            # Whoever comes second finds warmer caches, so they take turns at that too.
             for work, took, rates in ways if repeat % 2 == 0 else reversed(ways):
+                block = list(itertools.islice(rest, size))
                 seconds, whole = await crowd(block, at_once, work)
                 took.extend(seconds)
-                rates.append(len(block) / whole)
-            level.direct_calls += sum(len(turn.calls) for turn in block)
+                rates.append(size / whole)
+                if work is alone:
+                    level.direct_calls += sum(len(turn.calls) for turn in block)
             level.ratios.append(level.sotto_rates[-1] / level.direct_rates[-1])
             print(f"{at_once} streams: {level.ratios[-1]:.3f} of vLLM's throughput", file=sys.stderr, flush=True)
     await engine.aclose()
@@ -181,7 +183,7 @@ def rows(levels: dict[int, Level]) -> list[Row]:
                 "table": "Sotto against calling vLLM directly with the same prompts",
                 "streams": streams,
                 "turns": len(level.sotto),
-                # Drawn with the same seeds, but in other batches: near each other, or the rest does not compare.
+                # Of other turns: near each other, or the rest does not compare.
                 "Sotto calls": level.sotto_calls,
                 "vLLM calls": level.direct_calls,
                 "Sotto turns/s": round(float(np.median(level.sotto_rates)), 2),
@@ -227,7 +229,7 @@ def _mean_of(level: Level, stage: str) -> float:
 
 async def _run(url: str, engine_url: str, home: Path, options: argparse.Namespace) -> dict[int, Level]:
     sizes = {streams: max(options.turns, FULL * streams) for streams in options.streams}
-    turns = await record(engine_url, home, options.repeats * sum(sizes.values()))
+    turns = await record(engine_url, home, 2 * options.repeats * sum(sizes.values()))
     print(f"recorded {len(turns)} turns of {sum(len(turn.calls) for turn in turns)} calls", file=sys.stderr, flush=True)
     return await measure(url, engine_url, turns, sizes, options.repeats)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Take releases into live traffic behind a canary, and back.", no_args_is_help=True)
 
 _SHOWN, _WHOLE = 12, 64
+_UNDER_WAY = ("running", "paused")
 _WATCH_SECONDS = 1.0
 _ANSWER_SECONDS, _GATE_SECONDS = 120.0, 3600.0
 
@@ -268,9 +269,10 @@ def _facts(entry: dict[str, Any]) -> dict[str, str]:
         "release": entry["release"] or "the base model",
         "replaces": entry["replaces"] or "the base model",
         "state": entry["state"] + (", manual" if entry["manual"] else "") + (", shadow" if entry["shadow"] else ""),
-        "canary": f"{100 * entry['share']:g} % of callers, step {entry['step'] + 1} of {len(entry['steps'])}",
         "since": _when(entry["step_at"]),
     }
+    if entry["state"] in _UNDER_WAY:
+        facts["canary"] = f"{100 * entry['share']:g} % of callers, step {entry['step'] + 1} of {len(entry['steps'])}"
     return {**facts, "reason": entry["reason"]} if entry["reason"] else facts
 
 

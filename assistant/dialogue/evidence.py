@@ -139,11 +139,19 @@ class EvidenceFinder:
         if count:
             decided["count"] = Choice(sure=tuple(str(n) for n in count))
         years = years_said(words)
-        filmic = bool(LABEL.search(message) or eras or given_up or decided["about"].sure or count or exactly)
+        filmic = bool(LABEL.search(message) or eras or given_up or count or exactly)
         likeness = cache(lambda: self._subjects.likeness(vector()))
         firm = any(one.facet in TASTES and not one.double for one in spoken)
         acts = (
-            possible(words, filmic, bool(spoken or years), likeness, pointing=bool(pointing), firm=firm)
+            possible(
+                words,
+                filmic,
+                bool(spoken or years),
+                likeness,
+                topical=bool(about.sure),
+                pointing=bool(pointing),
+                firm=firm,
+            )
             if words
             else ACTS
         )

@@ -44,12 +44,14 @@ def possible(
     faceted: bool,
     likeness: Callable[[], dict[str, float]],
     *,
+    topical: bool = False,
     pointing: bool = False,
     firm: bool = False,
 ) -> tuple[Act, ...]:
     """The acts that ``words`` can be.
 
-    ``filmic`` where they name a film or person, count or give up; ``faceted`` where they say a value of a facet, as
+    ``filmic`` where they name a film or person, count or give up; ``topical`` where they say what it is about, as a
+    poem is too; ``faceted`` where they say a value of a facet, as
     other things than wishes for films do too, ``firm`` where it is a genre or mood said outright. ``pointing`` words
     ("it", "that") may be about what was shown, or about the weather: the model decides. ``likeness`` is only asked
     where words alone do not tell.
@@ -57,12 +59,14 @@ def possible(
     if cues("orders").search(words):
         return ("off_topic",)
     screened = cues("screened").search(words) is not None
-    filmic, spoken = filmic or cues("filmic").search(words) is not None, filmic
+    of_films = cues("filmic").search(words) is not None
     elsewhere = _elsewhere().search(words) and not screened
-    if elsewhere or (not (filmic or pointing) and _task().match(words)):
+    if elsewhere or (not (filmic or of_films or pointing) and _task().match(words)):
         return ("off_topic",)
     if _chatter().fullmatch(words) or (not faceted and _thanks().match(words) and not _more().search(words)):
         return ("chat",)
+    spoken = filmic or topical
+    filmic = spoken or of_films
     acts = set(ACTS)
     if filmic or faceted:
         acts -= {"off_topic"} if cues("chatty").search(words) else {"off_topic", "chat"}
@@ -92,7 +96,7 @@ def _likely(near: Mapping[str, float]) -> set[Act]:
 def _task() -> re.Pattern[str]:
     return re.compile(
         r"(?:(?:please|pls|can you|could you|would you|will you|hey|help me|i need you to|you)[ ,]+)*"
-        rf"(?:{_bank_of_cues()['tasks']})\b"
+        rf"(?:{_bank_of_cues()['tasks']})\b(?!-)"
     )
 
 

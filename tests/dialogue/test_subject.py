@@ -12,8 +12,10 @@ ELSEWHERE = {"wish": -0.8, "chat": -0.9, "off_topic": 0.5}
 DOUBTFUL = {"wish": 0.0, "chat": -0.9, "off_topic": -0.1}
 
 
-def acts(words: str, *, filmic: bool = False, faceted: bool = False, near: dict[str, float] = WISH) -> tuple[Act, ...]:
-    return possible(words, filmic, faceted, lambda: near)
+def acts(
+    words: str, *, filmic: bool = False, faceted: bool = False, topical: bool = False, near: dict[str, float] = WISH
+) -> tuple[Act, ...]:
+    return possible(words, filmic, faceted, lambda: near, topical=topical)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,12 @@ def acts(words: str, *, filmic: bool = False, faceted: bool = False, near: dict[
 )
 def test_an_order_or_another_task_is_declined(words: str) -> None:
     assert acts(words) == ("off_topic",) or words.startswith("translate")
+
+
+def test_a_task_is_declined_whatever_it_is_to_be_about() -> None:
+    assert acts("write me a poem about cats", topical=True) == ("off_topic",)
+    assert "find" in acts("write me a list of films about cats", topical=True)
+    assert "find" in acts("code-breaking thriller", faceted=True)
 
 
 def test_what_is_nearer_to_other_subjects_is_declined_unless_it_speaks_of_films() -> None:

@@ -1,4 +1,4 @@
-"""Times turns of a running Sotto by stage, and Sotto against calling vLLM directly with the very same prompts.
+"""Times turns of a running Sotto by stage, and Sotto against calling vLLM directly with the prompts of such turns.
 
 A pass beforehand records which calls each turn makes to the engine: token ids, sampling, schema. Then turns through
 the API and the recorded calls of others alone take turns (A B B A …) at each number of streams, against the same vLLM.
@@ -180,7 +180,7 @@ def rows(levels: dict[int, Level]) -> list[Row]:
         added = (float(np.median(level.sotto)) - float(np.median(level.direct))) * 1000
         found.append(
             {
-                "table": "Sotto against calling vLLM directly with the same prompts",
+                "table": "Sotto against calling vLLM directly with the prompts of such turns",
                 "streams": streams,
                 "turns": len(level.sotto),
                 # Of other turns: near each other, or the rest does not compare.

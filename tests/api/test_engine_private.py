@@ -17,7 +17,18 @@ from tests.api.fake_vllm import FakeVllm, dialogue, library
 from tests.api.fakes import app_with, client_of
 
 CHAT = "/v1/chat/completions"
-FIELDS = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options"}
+FIELDS = {
+    "model",
+    "prompt",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "seed",
+    "stop",
+    "stream",
+    "stream_interval",
+    "stream_options",
+}
 FIELDS |= {"structured_outputs", "logprobs", "logprob_token_ids", "return_tokens_as_token_ids"}
 MARK = "xyzzy-7f3a"
 FOREIGN: dict[str, Any] = {

@@ -28,7 +28,7 @@ BAD = [
     ([[1.0] * WIDTH, [1.0]], "all of one length"),
     ([], "rows of 4 numbers"),
     ([[]], "rows of 4 numbers"),
-    ([[1.0] * WIDTH] * (MOST_TOKENS + 1), f"at most {MOST_TOKENS}"),
+    ([[1.0] * WIDTH] * (MOST_TOKENS + 1), f"{MOST_TOKENS} at most"),
     ([[NORM_RATIO + 0.01, 0.0, 0.0, 0.0]], "at most 10 is taken"),
     ([[1e300] * WIDTH], "at most 10 is taken"),
     ([["1.0"] * WIDTH], "valid number"),

@@ -81,7 +81,7 @@ async def test_a_reply_that_was_cut_short_says_so_in_spite_of_its_call() -> None
         ({"tools": TOOLS, "tool_choice": "any"}, "tool_choice", "only"),
         ({"tools": OTHER, "tool_choice": "required"}, "tool_choice", "declare recommend_items"),
         ({"tool_choice": BY_NAME}, "tool_choice", "declare recommend_items"),
-        ({"tools": [{"function": {}}]}, "tools.0.type", "required"),
+        ({"tools": [{"function": {}}]}, "tools.0.type", "missing"),
     ],
 )
 async def test_what_cannot_be_called_is_refused(fields: dict[str, Any], param: str, said: str) -> None:
